@@ -1,0 +1,352 @@
+package local
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Caller is on whose behalf a request is answered.
+type Caller struct {
+	// Container is nil when several containers of Task stand behind one
+	// address and none of them owns it: then only the task is known.
+	Container *Container
+	Task      *Task
+}
+
+// Directory is an immutable snapshot of all containers and tasks. Every
+// method is safe for concurrent use, takes no lock and does no I/O.
+type Directory struct {
+	self       *Container // the container ecs-local runs in; nil outside one
+	containers []*Container
+	tasks      []*Task // sorted by name
+
+	byID       map[string]*Container
+	byEndpoint map[string]*Container
+	byName     map[string]*Container // Docker name
+	byAddress  map[netip.Addr][]*Container
+	taskOf     map[*Container]*Task
+	gateways   map[netip.Addr]string // gateway address → network
+	hostMode   []*Container
+
+	static bool // see Static
+}
+
+// NewDirectory makes the snapshot of these containers. self is the id of the
+// container ecs-local runs in, which belongs to no task; empty outside a
+// container. The containers must not be changed afterwards.
+func NewDirectory(containers []*Container, self string, facts Facts) *Directory {
+	d := &Directory{
+		containers: slices.Clone(containers),
+		byID:       make(map[string]*Container, len(containers)),
+		byEndpoint: make(map[string]*Container, len(containers)),
+		byName:     make(map[string]*Container, len(containers)),
+		byAddress:  make(map[netip.Addr][]*Container, len(containers)),
+		taskOf:     make(map[*Container]*Task, len(containers)),
+		gateways:   map[netip.Addr]string{},
+	}
+	sortMembers(d.containers)
+	members := map[taskKey][]*Container{}
+	for _, c := range d.containers {
+		for _, n := range c.Networks {
+			for _, gateway := range []netip.Addr{n.IPv4Gateway, n.IPv6Gateway} {
+				if gateway.IsValid() {
+					d.gateways[gateway] = n.Name
+				}
+			}
+		}
+		if self != "" && c.ID == self {
+			d.self = c
+			continue
+		}
+		d.byID[c.ID] = c
+		d.byEndpoint[c.EndpointID] = c
+		d.byName[c.DockerName] = c
+		key := keyOf(c)
+		members[key] = append(members[key], c)
+		if !c.State.Alive() {
+			continue
+		}
+		if c.NetworkMode == "host" {
+			d.hostMode = append(d.hostMode, c)
+		}
+		for _, n := range c.Networks {
+			for _, addr := range []netip.Addr{n.IPv4, n.IPv6} {
+				if addr.IsValid() {
+					d.byAddress[addr] = append(d.byAddress[addr], c)
+				}
+			}
+		}
+	}
+	for key, cs := range members {
+		inTask := cs
+		if key.name == outsideCompose {
+			inTask = slices.DeleteFunc(slices.Clone(cs), func(c *Container) bool { return !c.State.Alive() })
+		}
+		task := newTask(key.name, inTask, facts)
+		for _, c := range cs {
+			d.taskOf[c] = task
+		}
+		if len(inTask) > 0 {
+			d.tasks = append(d.tasks, task)
+		}
+	}
+	slices.SortFunc(d.tasks, func(a, b *Task) int { return strings.Compare(a.Name, b.Name) })
+	return d
+}
+
+// Static returns the same snapshot for a runtime in which callers have no
+// address of their own: whoever has an unknown address is the only container,
+// or some container of the only task.
+func (d *Directory) Static() *Directory {
+	s := *d
+	s.static = true
+	return &s
+}
+
+// taskKey says which containers form a task: those of a Compose project, those
+// outside Compose, or those whose label names the same ARN.
+type taskKey struct{ name, arn string }
+
+func keyOf(c *Container) taskKey {
+	if arn := c.Labels[LabelTaskARN]; arn != "" {
+		return taskKey{name: arn[strings.LastIndexByte(arn, '/')+1:], arn: arn}
+	}
+	if c.Project != "" {
+		return taskKey{name: c.Project}
+	}
+	return taskKey{name: outsideCompose}
+}
+
+// Containers returns all containers, that of ecs-local too, in the order of
+// their creation. The caller must not change the slice.
+func (d *Directory) Containers() []*Container { return d.containers }
+
+// Tasks returns all tasks, sorted by name. The caller must not change the
+// slice.
+func (d *Directory) Tasks() []*Task { return d.tasks }
+
+// Self returns the container ecs-local runs in, or nil.
+func (d *Directory) Self() *Container { return d.self }
+
+// WhoIs returns the caller behind a source address. It never guesses:
+//
+//   - no container has the address: NotFound
+//   - the address is that of the host, a gateway, or of several containers on
+//     different networks: NotFound or Ambiguous, with the names and what to do
+//
+// A container that shares the network namespace of another is answered as
+// that other one.
+func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
+	addr = addr.Unmap().WithZone("")
+	found := d.byAddress[addr]
+	if len(found) == 1 {
+		return Caller{Container: found[0], Task: d.taskOf[found[0]]}, nil
+	}
+	if len(found) == 0 && d.static {
+		return d.only()
+	}
+	if len(found) == 0 {
+		return Caller{}, d.unknown(addr)
+	}
+	if d.self != nil {
+		near := slices.DeleteFunc(slices.Clone(found), func(c *Container) bool { return !d.reachable(c, addr) })
+		if len(near) == 1 {
+			return Caller{Container: near[0], Task: d.taskOf[near[0]]}, nil
+		}
+		if len(near) > 1 {
+			found = near
+		}
+	}
+	return Caller{}, Errorf(Ambiguous, "the address %s belongs to %d containers (%s): put the container into the path, as in /v4/containers/%s",
+		addr, len(found), names(found), found[0].shortName())
+}
+
+// only returns the one caller that a static directory can have.
+func (d *Directory) only() (Caller, error) {
+	switch {
+	case len(d.containers) == 1:
+		return Caller{Container: d.containers[0], Task: d.taskOf[d.containers[0]]}, nil
+	case len(d.tasks) == 1:
+		return Caller{Task: d.tasks[0]}, nil
+	default:
+		return Caller{}, Errorf(Ambiguous, "%d tasks are configured, and the address says nothing about which of them calls: put a container into the path, as in /v4/containers/<name>%s",
+			len(d.tasks), d.candidates())
+	}
+}
+
+// One returns the caller's container, or an error when only the task is known.
+func (c Caller) One() (*Container, error) {
+	if c.Container == nil {
+		return nil, Errorf(Ambiguous, "the caller is one of the %d containers of task %q (%s): put the container into the path, as in /v4/containers/<name>",
+			len(c.Task.Containers), c.Task.Name, names(c.Task.Containers))
+	}
+	return c.Container, nil
+}
+
+// reachable reports whether the container has the address on a network that
+// ecs-local's own container is on too.
+func (d *Directory) reachable(c *Container, addr netip.Addr) bool {
+	for _, n := range c.Networks {
+		if n.IPv4 != addr && n.IPv6 != addr {
+			continue
+		}
+		if slices.ContainsFunc(d.self.Networks, func(own Network) bool { return own.Name == n.Name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// unknown says what is known about an address that no container has, and what
+// to do next.
+func (d *Directory) unknown(addr netip.Addr) error {
+	const next = "put the container into the path, as in /v4/containers/<name>"
+	switch network, isGateway := d.gateways[addr]; {
+	case addr.IsLoopback():
+		return Errorf(NotFound, "the caller %s is this machine itself, not a container: %s%s", addr, next, d.candidates())
+	case isGateway && len(d.hostMode) > 0:
+		return Errorf(NotFound, "the caller %s is the gateway of network %q: the request came from the host, through a published port, or from a container with network_mode host (%s), and these cannot be told apart: %s",
+			addr, network, names(d.hostMode), next)
+	case isGateway:
+		return Errorf(NotFound, "the caller %s is the gateway of network %q: the request came from the host or through a published port: %s%s",
+			addr, network, next, d.candidates())
+	default:
+		return Errorf(NotFound, "no container has the address %s (looked at %s): attach the container to a network that ecs-local is on, or %s",
+			addr, d.lookedAt(), next)
+	}
+}
+
+// lookedAt lists the networks on which containers are known.
+func (d *Directory) lookedAt() string {
+	seen := map[string]bool{}
+	for _, c := range d.containers {
+		if c.State.Alive() {
+			for _, n := range c.Networks {
+				seen[n.Name] = true
+			}
+		}
+	}
+	if len(seen) == 0 {
+		return "no network: no container is running"
+	}
+	list := make([]string, 0, len(seen))
+	for name := range seen {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	if len(list) == 1 {
+		return "network " + list[0]
+	}
+	return "networks " + strings.Join(list, ", ")
+}
+
+// candidates names some containers that could be put into a path.
+func (d *Directory) candidates() string {
+	const most = 5
+	var alive []*Container
+	for _, t := range d.tasks {
+		for _, c := range t.Containers {
+			if c.State.Alive() {
+				alive = append(alive, c)
+			}
+		}
+	}
+	if len(alive) == 0 {
+		return ""
+	}
+	if len(alive) > most {
+		return fmt.Sprintf(" (%s and %d more are running)", names(alive[:most]), len(alive)-most)
+	}
+	return fmt.Sprintf(" (running: %s)", names(alive))
+}
+
+// Find returns the container that an identifier from a path names, seen from
+// the caller, which may be the zero value. In this order: endpoint id; full
+// id or a prefix of at least 12 characters; exact Docker name; name or Compose
+// service within the caller's task; a part of a Docker name that is unique
+// within the caller's task, then among all. Nothing matches: NotFound. Several
+// do: Ambiguous, with their names.
+func (d *Directory) Find(from Caller, id string) (Caller, error) {
+	if c := d.exact(id); c != nil {
+		return Caller{Container: c, Task: d.taskOf[c]}, nil
+	}
+	tries := []func() []*Container{
+		func() []*Container { return d.byPrefix(id) },
+		func() []*Container { return named(from.Task, id) },
+		func() []*Container { return containing(members(from.Task), id) },
+		func() []*Container { return containing(d.all(), id) },
+	}
+	for _, try := range tries {
+		switch found := try(); len(found) {
+		case 0:
+		case 1:
+			return Caller{Container: found[0], Task: d.taskOf[found[0]]}, nil
+		default:
+			return Caller{}, Errorf(Ambiguous, "%q names %d containers (%s): give the whole name of one", id, len(found), names(found))
+		}
+	}
+	return Caller{}, Errorf(NotFound, "no container is called %q%s", id, d.candidates())
+}
+
+func (d *Directory) exact(id string) *Container {
+	for _, index := range []map[string]*Container{d.byEndpoint, d.byID, d.byName} {
+		if c := index[id]; c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// all returns the containers without the one ecs-local runs in.
+func (d *Directory) all() []*Container {
+	if d.self == nil {
+		return d.containers
+	}
+	return slices.DeleteFunc(slices.Clone(d.containers), func(c *Container) bool { return c == d.self })
+}
+
+func (d *Directory) byPrefix(id string) []*Container {
+	const shortest = 12
+	if len(id) < shortest {
+		return nil
+	}
+	var found []*Container
+	for full, c := range d.byID {
+		if strings.HasPrefix(full, id) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+func members(t *Task) []*Container {
+	if t == nil {
+		return nil
+	}
+	return t.Containers
+}
+
+func named(t *Task, name string) []*Container {
+	var found []*Container
+	for _, c := range members(t) {
+		if c.Name == name || c.Service == name {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+func containing(cs []*Container, part string) []*Container {
+	if part == "" {
+		return nil
+	}
+	var found []*Container
+	for _, c := range cs {
+		if strings.Contains(c.DockerName, part) {
+			found = append(found, c)
+		}
+	}
+	return found
+}

@@ -1,0 +1,120 @@
+package local
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Role is what credentials are asked for. The zero value is the session of
+// the developer; otherwise exactly one field is set.
+type Role struct {
+	ARN  string // arn:aws:iam::111122223333:role/team/name
+	Name string // name, or path/name, in the developer's own account
+}
+
+// Session reports whether r is the developer's own session.
+func (r Role) Session() bool { return r == Role{} }
+
+// String returns the ARN, the name, or "session".
+func (r Role) String() string {
+	switch {
+	case r.ARN != "":
+		return r.ARN
+	case r.Name != "":
+		return r.Name
+	default:
+		return "session"
+	}
+}
+
+// ParseRole reads a role's ARN, or a name with or without a path.
+// An ARN that is not a role's, or a name with characters that IAM does not
+// allow, is Invalid.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+func ParseRole(s string) (Role, error) {
+	if strings.HasPrefix(s, "arn:") {
+		return ParseRoleARN(s)
+	}
+	s = strings.Trim(s, "/")
+	if !validRoleName(s) {
+		return Role{}, Errorf(Invalid, "%q is not a role name: use letters, digits and +=,.@-_ (path/name for a role with a path), or give the role's ARN", s)
+	}
+	return Role{Name: s}, nil
+}
+
+// ParseRoleARN reads the ARN of a role, with or without a path.
+func ParseRoleARN(s string) (Role, error) {
+	s = strings.TrimRight(s, "/")
+	part := strings.SplitN(s, ":", 6)
+	if len(part) != 6 || part[0] != "arn" || part[1] == "" || part[2] != "iam" || part[3] != "" || !isAccount(part[4]) {
+		return Role{}, Errorf(Invalid, "%q is not the ARN of a role: it looks like arn:aws:iam::111122223333:role/name", s)
+	}
+	name, ok := strings.CutPrefix(part[5], "role/")
+	if !ok || !validRoleName(name) {
+		return Role{}, Errorf(Invalid, "%q is not the ARN of a role: it looks like arn:aws:iam::111122223333:role/name", s)
+	}
+	return Role{ARN: s}, nil
+}
+
+// RoleARN returns the ARN of the role with this name, or path and name.
+func RoleARN(partition, account, name string) string {
+	return fmt.Sprintf("arn:%s:iam::%s:role/%s", partition, account, name)
+}
+
+func isAccount(s string) bool {
+	if len(s) != 12 {
+		return false
+	}
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// validRoleName accepts name and path/name within IAM's limits.
+func validRoleName(s string) bool {
+	if s == "" || len(s) > 512+64 {
+		return false
+	}
+	segments := strings.Split(s, "/")
+	if len(segments[len(segments)-1]) > 64 {
+		return false
+	}
+	for _, segment := range segments {
+		if segment == "" || strings.ContainsFunc(segment, func(c rune) bool {
+			return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("+=,.@-_", c))
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Credentials are temporary AWS credentials. They show nothing of themselves
+// in logs and messages but whose they are and how long they live.
+type Credentials struct {
+	RoleARN         string // empty for the developer's session
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      time.Time // UTC
+}
+
+// String returns the role and the expiry.
+func (c Credentials) String() string {
+	whose := c.RoleARN
+	if whose == "" {
+		whose = "session"
+	}
+	return fmt.Sprintf("credentials of %s until %s", whose, c.Expiration.UTC().Format(time.RFC3339))
+}
+
+// GoString is String: %#v shows no secret either.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue is what slog writes.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
