@@ -1,14 +1,98 @@
-// Package cli holds the commands.
+// Package cli holds the commands, one file each. It parses, wires and runs,
+// and is the only reader of the environment.
 package cli
 
 import (
-	_ "github.com/alecthomas/kong"
-	_ "github.com/fsnotify/fsnotify"
-	_ "github.com/google/go-cmp/cmp"
-	_ "github.com/gorilla/mux"
-	_ "github.com/jotaen/kong-completion"
-	_ "github.com/rogpeppe/go-internal/testscript"
-	_ "go.yaml.in/yaml/v3"
-	_ "github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
-	_ "golang.org/x/sync/errgroup"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
 )
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitMisuse  = 2
+)
+
+// commands is the command line: one field a command.
+type commands struct {
+	Serve      serveCommand              `cmd:"" default:"withargs" help:"Serve the ECS endpoints (the default command)."`
+	Ready      readyCommand              `cmd:"" help:"Exit with 0 when the server is ready, as the image's health check does."`
+	Version    versionCommand            `cmd:"" help:"Print the version."`
+	Completion kongcompletion.Completion `cmd:"" help:"Print the line that turns on completion in your shell."`
+}
+
+// environment is what the commands get beside their flags.
+type environment struct {
+	version        string
+	stdout, stderr io.Writer
+}
+
+// misuse is an error in how the command was called or configured.
+type misuse struct{ error }
+
+func (m misuse) Unwrap() error { return m.error }
+
+const description = `ecs-local provides locally what Amazon ECS and EC2 put around a container: credentials and task metadata.
+
+Every flag of serve can be given as an environment variable too.`
+
+// Main runs the command line and returns the exit code. SIGINT and SIGTERM
+// end it.
+func Main(args []string, version string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args, environment{version: version, stdout: stdout, stderr: stderr})
+}
+
+// exited carries an exit code out of kong's help, which wants to end the
+// process.
+type exited int
+
+func run(ctx context.Context, args []string, env environment) (code int) {
+	defer func() {
+		if e, ok := recover().(exited); ok {
+			code = int(e)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("ecs-local"),
+		kong.Description(description),
+		kong.UsageOnError(),
+		kong.Writers(env.stdout, env.stderr),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Resolvers(kong.ResolverFunc(metadataPort)),
+	)
+	if err != nil {
+		return report(env, err)
+	}
+	kongcompletion.Register(parser)
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return report(env, misuse{fmt.Errorf("%w\nRun \"ecs-local --help\" for the commands and flags", err)})
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return report(env, parsed.Run(env))
+}
+
+// report prints an error and returns the exit code for it.
+func report(env environment, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(env.stderr, "ecs-local:", err)
+	if _, ok := errors.AsType[misuse](err); ok {
+		return exitMisuse
+	}
+	return exitFailure
+}

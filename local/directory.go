@@ -50,6 +50,9 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 	members := map[taskKey][]*Container{}
 	for _, c := range d.containers {
 		for _, n := range c.Networks {
+			if !c.State.Alive() {
+				break
+			}
 			for _, gateway := range []netip.Addr{n.IPv4Gateway, n.IPv6Gateway} {
 				if gateway.IsValid() {
 					d.gateways[gateway] = n.Name
@@ -171,7 +174,7 @@ func (d *Directory) only() (Caller, error) {
 	case len(d.tasks) == 1:
 		return Caller{Task: d.tasks[0]}, nil
 	default:
-		return Caller{}, Errorf(Ambiguous, "%d tasks are configured, and the address says nothing about which of them calls: put a container into the path, as in /v4/containers/<name>%s",
+		return Caller{}, Errorf(Ambiguous, "%d tasks are configured, and the address says nothing about which of them calls: put a container into the path, as in /v4/containers/NAME%s",
 			len(d.tasks), d.candidates())
 	}
 }
@@ -179,7 +182,7 @@ func (d *Directory) only() (Caller, error) {
 // One returns the caller's container, or an error when only the task is known.
 func (c Caller) One() (*Container, error) {
 	if c.Container == nil {
-		return nil, Errorf(Ambiguous, "the caller is one of the %d containers of task %q (%s): put the container into the path, as in /v4/containers/<name>",
+		return nil, Errorf(Ambiguous, "the caller is one of the %d containers of task %q (%s): put the container into the path, as in /v4/containers/NAME",
 			len(c.Task.Containers), c.Task.Name, names(c.Task.Containers))
 	}
 	return c.Container, nil
@@ -202,7 +205,7 @@ func (d *Directory) reachable(c *Container, addr netip.Addr) bool {
 // unknown says what is known about an address that no container has, and what
 // to do next.
 func (d *Directory) unknown(addr netip.Addr) error {
-	const next = "put the container into the path, as in /v4/containers/<name>"
+	const next = "put the container into the path, as in /v4/containers/NAME"
 	switch network, isGateway := d.gateways[addr]; {
 	case addr.IsLoopback():
 		return Errorf(NotFound, "the caller %s is this machine itself, not a container: %s%s", addr, next, d.candidates())
@@ -240,6 +243,15 @@ func (d *Directory) lookedAt() string {
 		return "network " + list[0]
 	}
 	return "networks " + strings.Join(list, ", ")
+}
+
+// IsHost reports whether the address is the machine's own, as containers and
+// published ports show it: loopback, or the gateway of a network. No container
+// can have such an address.
+func (d *Directory) IsHost(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	_, gateway := d.gateways[addr]
+	return addr.IsLoopback() || gateway
 }
 
 // candidates names some containers that could be put into a path.

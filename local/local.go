@@ -53,6 +53,7 @@ const (
 	LabelTaskTags         = "ecs-local.task-tags"
 	LabelTaskCPU          = "ecs-local.task-cpu"
 	LabelTaskMemory       = "ecs-local.task-memory"
+	LabelNetworkMode      = "ecs-local.network-mode"
 	LabelType             = "ecs-local.type"
 )
 

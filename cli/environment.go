@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/metadata"
+)
+
+// inherited is what variables say that AWS or
+// amazon-ecs-local-container-endpoints has named.
+type inherited struct {
+	facts                 local.Facts
+	dockerHost            string
+	stsEndpoint           string
+	sharedTokenExpiration time.Duration // zero when not set
+	documents             *metadata.Renderer
+}
+
+// inherit reads those variables. An error names the variable or the file.
+func inherit() (inherited, error) {
+	in := inherited{
+		facts: local.Facts{
+			Region:   cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
+			Cluster:  cmp.Or(os.Getenv("CLUSTER_ARN"), os.Getenv("CLUSTER")),
+			TaskARN:  os.Getenv("TASK_ARN"),
+			Family:   os.Getenv("TASK_DEFINITION_FAMILY"),
+			Revision: os.Getenv("TASK_DEFINITION_REVISION"),
+		},
+		dockerHost:  os.Getenv("DOCKER_HOST"),
+		stsEndpoint: os.Getenv("STS_ENDPOINT"),
+	}
+	if v := os.Getenv("SHARED_TOKEN_EXPIRATION"); v != "" {
+		seconds, err := strconv.ParseUint(v, 10, 31)
+		if err != nil || seconds == 0 {
+			return in, fmt.Errorf("SHARED_TOKEN_EXPIRATION=%q is not a number of seconds: set it to one like 750", v)
+		}
+		in.sharedTokenExpiration = time.Duration(seconds) * time.Second
+	}
+	container, err := overrides("CONTAINER_METADATA_PATH")
+	if err != nil {
+		return in, err
+	}
+	task, err := overrides("TASK_METADATA_PATH")
+	if err != nil {
+		return in, err
+	}
+	in.documents = metadata.New(metadata.Options{ContainerOverrides: container, TaskOverrides: task})
+	return in, nil
+}
+
+// overrides reads the file that a variable names, if it is set.
+func overrides(variable string) (*metadata.Overrides, error) {
+	path := os.Getenv(variable)
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: mount the file or unset the variable", variable, err)
+	}
+	o, err := metadata.ParseOverrides(path, data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", variable, err)
+	}
+	return o, nil
+}
+
+// metadataPort lets ECS_LOCAL_METADATA_PORT, the variable of
+// amazon-ecs-local-container-endpoints, say the port to listen on. It wins
+// over ECS_LOCAL_LISTEN, which the image sets, but not over --listen.
+func metadataPort(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	port := os.Getenv("ECS_LOCAL_METADATA_PORT")
+	if flag.Name != "listen" || port == "" {
+		return nil, nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("ECS_LOCAL_METADATA_PORT=%q is not a port number", port)
+	}
+	address := cmp.Or(os.Getenv("ECS_LOCAL_LISTEN"), defaultListen)
+	return net.JoinHostPort(strings.Trim(address[:max(0, strings.LastIndexByte(address, ':'))], "[]"), port), nil
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Limits of every listener. The agent allows a request five seconds; an
+// answer may have to wait for STS, which gets ten.
+const (
+	readTimeout     = 5 * time.Second
+	writeTimeout    = 15 * time.Second
+	idleTimeout     = 2 * time.Minute
+	maxHeaderBytes  = 16 << 10
+	maxBodyBytes    = 64 << 10
+	shutdownTimeout = 5 * time.Second
+)
+
+// server is one listener and what it serves.
+type server struct {
+	name     string
+	flag     string // the flag that sets its address
+	address  string
+	handler  http.Handler
+	listener net.Listener
+	http     *http.Server
+}
+
+// listen opens the port, so that a busy one is an error at the start.
+func (s *server) listen(log *slog.Logger) error {
+	listener, err := net.Listen("tcp", s.address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen on %s: the port is in use, perhaps by another ecs-local: end that program, or choose another address with %s", s.address, s.flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("listen on %s: this machine does not have that address: choose another with %s", s.address, s.flag)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("listen on %s: not allowed for this user: choose a port above 1023 with %s", s.address, s.flag)
+	case err != nil:
+		return misuse{fmt.Errorf("listen on %q (%s): %w", s.address, s.flag, err)}
+	}
+	s.listener = listener
+	s.http = &http.Server{
+		Handler:           http.MaxBytesHandler(s.handler, maxBodyBytes),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// serve answers until the context ends, and then finishes what is under way.
+func (s *server) serve(ctx context.Context) error {
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		err := s.http.Shutdown(last)
+		if err != nil {
+			err = s.http.Close()
+		}
+		stopped <- err
+	}()
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", s.name, err)
+	}
+	return <-stopped
+}

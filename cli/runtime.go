@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ecs-local/ecs-local/handlers"
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/config"
+	"github.com/ecs-local/ecs-local/local/docker"
+)
+
+// The kinds of runtime.
+const (
+	runtimeAuto   = "auto"
+	runtimeDocker = "docker"
+	runtimeStatic = "static"
+)
+
+const defaultSocket = "/var/run/docker.sock"
+
+// runtime is where the containers come from, and what keeps it up to date.
+type runtime struct {
+	handlers.Runtime
+	kind string
+	run  func(context.Context) error
+	// apply takes over a new configuration.
+	apply func(loaded)
+}
+
+// newRuntime makes the runtime that --runtime names.
+func newRuntime(ctx context.Context, kind, dockerHost string, s *settings, log *slog.Logger) (*runtime, error) {
+	if kind == runtimeAuto {
+		kind = runtimeDocker
+		if socket := socketPath(dockerHost); socket != "" && missing(socket) {
+			log.Warn("no Docker socket: serving static tasks", slog.String("socket", socket),
+				slog.String("next", "mount the socket, or set DOCKER_HOST, to serve the containers of a Docker engine"))
+			kind = runtimeStatic
+		}
+	}
+	if kind == runtimeStatic {
+		return newStatic(s), nil
+	}
+	client, err := docker.New(docker.Options{Host: dockerHost, Facts: s.current().facts, Log: log})
+	if err != nil {
+		return nil, misuse{fmt.Errorf("DOCKER_HOST=%q: %w", dockerHost, err)}
+	}
+	if err := client.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("%w\nTo go on without Docker, use --runtime static", err)
+	}
+	return &runtime{
+		Runtime: client,
+		kind:    runtimeDocker,
+		run:     client.Run,
+		apply:   func(l loaded) { client.SetFacts(l.facts) },
+	}, nil
+}
+
+// socketPath returns the path of the socket, or "" when the engine is reached
+// in another way.
+func socketPath(dockerHost string) string {
+	if dockerHost == "" {
+		return defaultSocket
+	}
+	path, ok := strings.CutPrefix(dockerHost, "unix://")
+	if !ok {
+		return ""
+	}
+	return path
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// static is the runtime whose tasks come from the configuration.
+type static struct {
+	dir     atomic.Pointer[local.Directory]
+	started time.Time
+}
+
+func newStatic(s *settings) *runtime {
+	st := &static{started: time.Now().UTC()}
+	st.apply(s.current())
+	return &runtime{
+		Runtime: st,
+		kind:    runtimeStatic,
+		run:     func(ctx context.Context) error { <-ctx.Done(); return nil },
+		apply:   st.apply,
+	}
+}
+
+func (s *static) apply(l loaded) {
+	file := l.file
+	if file == nil {
+		file = &config.File{}
+	}
+	s.dir.Store(local.NewDirectory(file.Containers(s.started), "", l.facts).Static())
+}
+
+func (s *static) Current() (*local.Directory, bool)                                 { return s.dir.Load(), true }
+func (s *static) Refresh(context.Context) (*local.Directory, error)                 { return s.dir.Load(), nil }
+func (s *static) Stats(context.Context, []*local.Container) map[string]*local.Stats { return nil }
+func (s *static) Status() error                                                     { return nil }

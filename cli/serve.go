@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ecs-local/ecs-local/handlers"
+	"github.com/ecs-local/ecs-local/local/creds"
+)
+
+// serveCommand is "ecs-local serve".
+type serveCommand struct {
+	Listen        string   `env:"ECS_LOCAL_LISTEN" default:"127.0.0.1:51679" placeholder:"ADDRESS" help:"Where to serve containers (${default}). The image sets :80."`
+	ControlListen string   `env:"ECS_LOCAL_CONTROL_LISTEN" default:"127.0.0.1:51680" placeholder:"ADDRESS" help:"Where to serve the control API (${default}); empty turns it off. The image sets :51680."`
+	Credentials   string   `env:"ECS_LOCAL_CREDENTIALS" enum:"auto,sts,offline" default:"auto" help:"auto: sts when there are base credentials, else offline. sts: real credentials only. offline: made-up credentials, no AWS account."`
+	Runtime       string   `env:"ECS_LOCAL_RUNTIME" enum:"auto,docker,static" default:"auto" help:"auto: docker when there is a socket, else static. static: tasks from the file, or one built-in task."`
+	Config        string   `env:"ECS_LOCAL_CONFIG" placeholder:"FILE" help:"Configuration file (YAML)."`
+	AllowedHosts  []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
+	LogLevel      string   `env:"ECS_LOCAL_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat     string   `env:"ECS_LOCAL_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
+
+	AllowIMDSCredentials      bool `env:"ECS_LOCAL_ALLOW_IMDS_CREDENTIALS" help:"Let base credentials come from a real instance's metadata service too."`
+	AllowContainerCredentials bool `env:"ECS_LOCAL_ALLOW_CONTAINER_CREDENTIALS" help:"Let base credentials come from AWS_CONTAINER_CREDENTIALS_* too."`
+}
+
+// Run serves until the context ends.
+func (c serveCommand) Run(ctx context.Context, env environment) error {
+	log := newLog(env.stderr, c.LogLevel, c.LogFormat)
+	inherited, err := inherit()
+	if err != nil {
+		return misuse{err}
+	}
+	settings, err := loadSettings(c.Config, inherited.facts)
+	if err != nil {
+		return misuse{err}
+	}
+
+	runtime, err := newRuntime(ctx, c.Runtime, inherited.dockerHost, settings, log)
+	if err != nil {
+		return err
+	}
+	service, err := creds.New(ctx, creds.Options{
+		Mode:                  creds.Mode(c.Credentials),
+		Region:                settings.current().facts.Region,
+		Account:               settings.current().facts.Account,
+		STSEndpoint:           inherited.stsEndpoint,
+		SharedTokenExpiration: inherited.sharedTokenExpiration,
+		AllowIMDS:             c.AllowIMDSCredentials,
+		AllowContainer:        c.AllowContainerCredentials,
+		Log:                   log,
+	})
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+
+	servers := []server{{
+		name: "ecs", flag: "--listen", address: c.Listen,
+		handler: handlers.New(handlers.Deps{
+			Runtime: runtime, Credentials: service, Documents: inherited.documents, AllowedHosts: c.AllowedHosts, Log: log,
+		}),
+	}}
+	if c.ControlListen != "" {
+		started := time.Now().UTC()
+		servers = append(servers, server{
+			name: "control", flag: "--control-listen", address: c.ControlListen,
+			handler: handlers.NewControl(handlers.ControlDeps{
+				Runtime: runtime, AllowedHosts: c.AllowedHosts, Log: log,
+				Ready: func() map[string]error {
+					return map[string]error{"containers": runtime.Status(), "credentials": service.Ready()}
+				},
+				Status: func() handlers.Status {
+					return handlers.Status{
+						Version: env.version, Started: started, Runtime: runtime.kind,
+						Listen:      addresses(servers),
+						Credentials: credentialsStatus(service.Status()),
+						Config:      settings.status(),
+					}
+				},
+			}),
+		})
+	}
+	for i := range servers {
+		if err := servers[i].listen(log); err != nil {
+			return err
+		}
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runtime.run(ctx) })
+	group.Go(func() error { return settings.watch(ctx, log, runtime.apply) })
+	for _, s := range servers {
+		group.Go(func() error { return s.serve(ctx) })
+	}
+	c.announce(log, servers[0], runtime, service)
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// announce says what is served and what to try first.
+func (c serveCommand) announce(log *slog.Logger, ecs server, runtime *runtime, service *creds.Service) {
+	url := "http://" + dialable(ecs.listener.Addr().String())
+	try := url + "/creds"
+	if runtime.kind == runtimeStatic {
+		try = url + "/v4/task"
+	}
+	log.Info("serving", slog.String("url", url), slog.String("runtime", runtime.kind),
+		slog.String("credentials", string(service.Status().Mode)), slog.String("try", "curl "+try))
+}

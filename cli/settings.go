@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ecs-local/ecs-local/handlers"
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/config"
+)
+
+// settings is the configuration file in force. It changes while the program
+// runs; what is loaded never does.
+type settings struct {
+	path string      // empty without a file
+	base local.Facts // from the environment; wins over the file
+	now  atomic.Pointer[loaded]
+	// refused is why the newest version of the file is not in force.
+	refused atomic.Pointer[error]
+}
+
+// loaded is one version of the configuration.
+type loaded struct {
+	file  *config.File // nil without a file
+	facts local.Facts
+	at    time.Time
+}
+
+func loadSettings(path string, base local.Facts) (*settings, error) {
+	s := &settings{path: path, base: base}
+	return s, s.load()
+}
+
+// load reads the file. On an error what was in force stays in force.
+func (s *settings) load() error {
+	next := &loaded{facts: s.base, at: time.Now().UTC()}
+	if s.path != "" {
+		file, err := config.Load(s.path)
+		if err != nil {
+			s.refused.Store(&err)
+			return err
+		}
+		next.file, next.facts = file, file.Facts(s.base)
+	}
+	s.refused.Store(nil)
+	s.now.Store(next)
+	return nil
+}
+
+func (s *settings) current() loaded { return *s.now.Load() }
+
+// status is what GET /v1/status says of the file; nil without one.
+func (s *settings) status() *handlers.ConfigStatus {
+	if s.path == "" {
+		return nil
+	}
+	status := &handlers.ConfigStatus{File: s.path, Loaded: s.current().at}
+	if refused := s.refused.Load(); refused != nil {
+		status.Error = (*refused).Error()
+	}
+	return status
+}
+
+// watch loads the file again when it changes and at SIGHUP, and hands every
+// version that is in order to apply.
+func (s *settings) watch(ctx context.Context, log *slog.Logger, apply func(loaded)) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	changed := make(chan struct{}, 1)
+	if s.path != "" {
+		go func() {
+			err := config.Watch(ctx, s.path, func() {
+				select {
+				case changed <- struct{}{}:
+				default: // one is under way already
+				}
+			})
+			if err != nil && ctx.Err() == nil {
+				log.Warn("the configuration file is not watched: send SIGHUP after a change", slog.String("error", err.Error()))
+			}
+		}()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+		case <-changed:
+		}
+		if err := s.load(); err != nil {
+			log.Error("configuration refused; the old one stays in force", slog.String("error", err.Error()))
+			continue
+		}
+		apply(s.current())
+		log.Info("configuration loaded", slog.String("file", s.path))
+	}
+}

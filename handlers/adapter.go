@@ -1,0 +1,195 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// request is what an endpoint may know of a request.
+type request struct {
+	*http.Request
+	who  local.Caller // the zero value when the caller is not a container
+	vars map[string]string
+}
+
+// document is a body that is ready to be written.
+type document []byte
+
+// agentError is an error that the ECS agent words itself, with the status it
+// gives it.
+type agentError struct {
+	status int
+	text   string
+}
+
+func (e *agentError) Error() string { return e.text }
+
+// dialect spells errors and answers the way one family of endpoints does.
+type dialect struct {
+	family string
+	// status returns the status for an error without one of its own.
+	status func(local.Code) int
+	// body returns the body of an error.
+	body func(status int, err error) any
+}
+
+// record is what the log says about a request.
+type record struct {
+	family, route string
+	who           local.Caller
+}
+
+// answer writes a result or an error, once, and logs the request. It encodes
+// before it writes, so a value that cannot be encoded is a clean error.
+func (s *server) answer(w http.ResponseWriter, r *http.Request, d dialect, rec record, begun time.Time, result any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status = statusOf(d, err)
+		result = d.body(status, err)
+	}
+	body, ok := result.(document)
+	if !ok {
+		encoded, encodeErr := json.Marshal(result)
+		if encodeErr != nil {
+			// The agent answers an empty object when a document cannot be encoded.
+			status, encoded, err = http.StatusInternalServerError, []byte("{}"), errors.Join(err, encodeErr)
+		}
+		body = encoded
+	}
+	writeBody(w, r, status, "application/json", body)
+	s.logRequest(r, rec, status, begun, err)
+}
+
+func statusOf(d dialect, err error) int {
+	if agent, ok := errors.AsType[*agentError](err); ok {
+		return agent.status
+	}
+	return d.status(local.CodeOf(err))
+}
+
+// writeBody sends headers and body.
+func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) {
+	h := w.Header()
+	h["Content-Type"] = []string{contentType}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client may be gone; nobody is left to tell
+	}
+}
+
+// logRequest writes the one line about a request. The path is not in it: it
+// can hold the id of credentials.
+func (s *server) logRequest(r *http.Request, rec record, status int, begun time.Time, err error) {
+	level := slog.LevelInfo
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	if !s.log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 9)
+	attrs = append(attrs,
+		slog.String("family", rec.family),
+		slog.String("route", rec.route),
+		slog.String("method", r.Method),
+		slog.Int("status", status),
+		slog.Duration("duration", time.Since(begun)),
+		slog.String("remote", r.RemoteAddr),
+	)
+	if rec.who.Container != nil {
+		attrs = append(attrs, slog.String("container", rec.who.Container.DockerName))
+	}
+	if rec.who.Task != nil {
+		attrs = append(attrs, slog.String("task", rec.who.Task.Name))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// routeOf returns the pattern of the route that matched.
+func routeOf(r *http.Request) string {
+	if route := mux.CurrentRoute(r); route != nil {
+		if pattern, err := route.GetPathTemplate(); err == nil {
+			return pattern
+		}
+	}
+	return "none"
+}
+
+// unrouted answers what no route matches, as the agent does.
+func (s *server) unrouted(family string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		http.NotFound(w, r)
+		s.logRequest(r, record{family: family, route: "none"}, http.StatusNotFound, begun, nil)
+	})
+}
+
+// tidyPath makes a trailing slash and doubled slashes mean nothing. The agent
+// answers them with 404 and 301; local clients should not have to care.
+func tidyPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Path
+		for strings.Contains(path, "//") {
+			path = strings.ReplaceAll(path, "//", "/")
+		}
+		for len(path) > 1 && strings.HasSuffix(path, "/") {
+			path = path[:len(path)-1]
+		}
+		r.URL.Path, r.URL.RawPath = path, ""
+		next.ServeHTTP(w, r)
+	})
+}
+
+// remote returns the address of the TCP peer. Forwarding headers say nothing
+// about who is calling: anybody can set them.
+func remote(r *http.Request) (netip.Addr, error) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return peer.Addr().Unmap(), nil
+}
+
+// caller says who is calling, by the source address alone. What the current
+// snapshot knows is answered at once; otherwise the runtime is asked anew.
+func (s *server) caller(ctx context.Context, r *http.Request) (local.Caller, error) {
+	addr, err := remote(r)
+	if err != nil {
+		return local.Caller{}, err
+	}
+	return s.lookUp(ctx, func(d *local.Directory) (local.Caller, error) { return d.WhoIs(addr) },
+		func(d *local.Directory) bool { return d.IsHost(addr) })
+}
+
+// lookUp asks the current snapshot, and on a miss a fresh one. final reports
+// that a miss is certain without asking again.
+func (s *server) lookUp(ctx context.Context, ask func(*local.Directory) (local.Caller, error), final func(*local.Directory) bool) (local.Caller, error) {
+	dir, synced := s.runtime.Current()
+	who, err := ask(dir)
+	if synced && (err == nil || final(dir)) {
+		return who, err
+	}
+	fresh, refreshErr := s.runtime.Refresh(ctx)
+	if refreshErr != nil {
+		if err == nil {
+			return who, nil // the last known truth, while the runtime is away
+		}
+		return local.Caller{}, refreshErr
+	}
+	return ask(fresh)
+}

@@ -1,0 +1,234 @@
+package handlers
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// ControlDeps is what the control API needs.
+type ControlDeps struct {
+	Runtime Runtime
+	// Status describes the process; it is asked at every request.
+	Status func() Status
+	// Ready returns the parts that must work, and nil or the reason for each.
+	Ready        func() map[string]error
+	AllowedHosts []string
+	Log          *slog.Logger
+}
+
+// Status is the answer of GET /v1/status. It holds no secret.
+type Status struct {
+	Version     string            `json:"version"`
+	Started     time.Time         `json:"started"`
+	Listen      map[string]string `json:"listen"` // what → address
+	Runtime     string            `json:"runtime"`
+	Containers  int               `json:"containers"`
+	Tasks       int               `json:"tasks"`
+	Credentials CredentialsStatus `json:"credentials"`
+	Config      *ConfigStatus     `json:"config,omitempty"`
+}
+
+// CredentialsStatus says where credentials come from.
+type CredentialsStatus struct {
+	Mode     string `json:"mode"`
+	Identity string `json:"identity,omitempty"` // ARN of the base credentials, once known
+	Error    string `json:"error,omitempty"`    // the last one, while it lasts
+}
+
+// ConfigStatus says which configuration file is in force.
+type ConfigStatus struct {
+	File   string    `json:"file"`
+	Loaded time.Time `json:"loaded"`
+	Error  string    `json:"error,omitempty"` // why a newer version was refused
+}
+
+// readyDocument is the answer of GET /readyz.
+type readyDocument struct {
+	Ready bool                 `json:"ready"`
+	Parts map[string]readyPart `json:"parts"`
+}
+
+type readyPart struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// controlError is an error of the control API.
+type controlError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+var controlDialect = dialect{
+	family: "control",
+	status: httpStatus,
+	body:   func(_ int, err error) any { return controlError{Code: errorName(err), Message: local.MessageOf(err)} },
+}
+
+// taskDocument is one task of GET /v1/tasks.
+type taskDocument struct {
+	Name       string              `json:"name"`
+	ARN        string              `json:"arn"`
+	Cluster    string              `json:"cluster"`
+	Family     string              `json:"family"`
+	Revision   string              `json:"revision"`
+	Containers []containerDocument `json:"containers"`
+}
+
+type containerDocument struct {
+	Name       string            `json:"name"`
+	DockerName string            `json:"dockerName"`
+	ID         string            `json:"id"`
+	EndpointID string            `json:"endpointId"`
+	State      string            `json:"state"`
+	Addresses  map[string]string `json:"addresses,omitempty"` // network → address
+	// The variables of the agent's own form.
+	Environment map[string]string `json:"environment"`
+}
+
+type control struct {
+	*server
+	deps ControlDeps
+}
+
+// NewControl returns the handler of the control listener. It refuses callers
+// that are containers of a task.
+func NewControl(d ControlDeps) http.Handler {
+	c := &control{server: &server{runtime: d.Runtime, log: d.Log}, deps: d}
+	r := mux.NewRouter().SkipClean(true)
+
+	r.Handle("/healthz", c.get(c.health))
+	r.Handle("/readyz", http.HandlerFunc(c.ready))
+	r.Handle("/v1/status", c.get(c.status))
+	r.Handle("/v1/tasks", c.get(c.tasks))
+
+	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {
+		return nil, local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API")
+	})
+	return guard(d.AllowedHosts, d.Log, c.outsiders(tidyPath(r)))
+}
+
+// outsiders refuses the containers that ecs-local serves: they must not steer
+// what they are given.
+func (c *control) outsiders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		addr, err := remote(r)
+		if err == nil && !addr.IsLoopback() {
+			who, err := c.caller(r.Context(), r)
+			if err == nil || local.CodeOf(err) == local.Ambiguous {
+				c.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused",
+					slog.String("reason", "the control API is not for task containers"), slog.String("remote", r.RemoteAddr))
+				body := mustEncode(controlError{Code: string(local.Denied), Message: "the control API does not answer containers of a task" + named(who) + ": call it from the host"})
+				writeBody(w, r, http.StatusForbidden, "application/json", body)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func named(who local.Caller) string {
+	if who.Container == nil {
+		return ""
+	}
+	return " (you are " + who.Container.DockerName + ")"
+}
+
+// get serves what answers GET and HEAD only.
+func (c *control) get(answer func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		rec := record{family: controlDialect.family, route: routeOf(r)}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			writeBody(w, r, http.StatusMethodNotAllowed, "application/json",
+				mustEncode(controlError{Code: "MethodNotAllowed", Message: r.Method + " is not allowed here: use GET"}))
+			c.logRequest(r, rec, http.StatusMethodNotAllowed, begun, nil)
+			return
+		}
+		result, err := answer(r)
+		c.answer(w, r, controlDialect, rec, begun, result, err)
+	})
+}
+
+// health serves GET /healthz: the process answers.
+func (c *control) health(*http.Request) (any, error) {
+	return map[string]string{"status": "ok"}, nil
+}
+
+// ready serves GET /readyz: 200 when every part works, else 503 with the
+// reason for each part that does not.
+func (c *control) ready(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	doc := readyDocument{Ready: true, Parts: map[string]readyPart{}}
+	for name, err := range c.deps.Ready() {
+		part := readyPart{Ready: err == nil}
+		if err != nil {
+			doc.Ready = false
+			part.Reason = local.MessageOf(err)
+		}
+		doc.Parts[name] = part
+	}
+	status := http.StatusOK
+	if !doc.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeBody(w, r, status, "application/json", mustEncode(doc))
+	c.logRequest(r, record{family: controlDialect.family, route: routeOf(r)}, status, begun, nil)
+}
+
+// status serves GET /v1/status.
+func (c *control) status(*http.Request) (any, error) {
+	dir, _ := c.runtime.Current()
+	status := c.deps.Status()
+	status.Containers, status.Tasks = len(dir.Containers()), len(dir.Tasks())
+	return status, nil
+}
+
+// tasks serves GET /v1/tasks: which containers form which task, and how to ask
+// for each.
+func (c *control) tasks(*http.Request) (any, error) {
+	dir, _ := c.runtime.Current()
+	docs := make([]taskDocument, 0, len(dir.Tasks()))
+	for _, t := range dir.Tasks() {
+		doc := taskDocument{Name: t.Name, ARN: t.ARN, Cluster: t.Cluster, Family: t.Family, Revision: t.Revision,
+			Containers: make([]containerDocument, 0, len(t.Containers))}
+		for _, member := range t.Containers {
+			doc.Containers = append(doc.Containers, describe(member))
+		}
+		docs = append(docs, doc)
+	}
+	return docs, nil
+}
+
+func describe(c *local.Container) containerDocument {
+	doc := containerDocument{
+		Name: c.Name, DockerName: c.DockerName, ID: c.ID, EndpointID: c.EndpointID, State: string(c.State),
+		Addresses: map[string]string{},
+		Environment: map[string]string{
+			"ECS_CONTAINER_METADATA_URI":    "http://" + local.ECSAddress + "/v3/" + c.EndpointID,
+			"ECS_CONTAINER_METADATA_URI_V4": "http://" + local.ECSAddress + "/v4/" + c.EndpointID,
+		},
+	}
+	for _, n := range c.Networks {
+		if n.IPv4.IsValid() {
+			doc.Addresses[n.Name] = n.IPv4.String()
+		}
+	}
+	return doc
+}
+
+// mustEncode encodes a value of this package that cannot fail to encode.
+func mustEncode(v any) document {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return document("{}")
+	}
+	return body
+}

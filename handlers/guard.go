@@ -1,0 +1,110 @@
+package handlers
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// guard refuses what a web page on the developer's machine could send: a
+// request for a foreign host name, which is what DNS rebinding looks like, and
+// one that a browser marks as coming from another site.
+// https://fetch.spec.whatwg.org/#origin-header
+// https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+func guard(allowedHosts []string, log *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if reason := refusal(r, allowedHosts); reason != "" {
+			log.LogAttrs(r.Context(), slog.LevelWarn, "request refused",
+				slog.String("reason", reason), slog.String("method", r.Method), slog.String("remote", r.RemoteAddr))
+			refuse(w, r, reason)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers 403 with the reason.
+func refuse(w http.ResponseWriter, r *http.Request, reason string) {
+	status := http.StatusForbidden
+	body := mustEncode(credentialsError{Code: string(local.Denied), Message: reason, HTTPErrorCode: status})
+	writeBody(w, r, status, "application/json", body)
+}
+
+// refusal returns why a request is not answered, or "".
+func refusal(r *http.Request, allowedHosts []string) string {
+	const option = ": add its name to --allowed-hosts (ECS_LOCAL_ALLOWED_HOSTS) to allow it"
+	if !allowedHost(r.Host, allowedHosts) {
+		return "the host name " + quoteShort(r.Host) + " is not answered here" + option
+	}
+	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+	if origin != "" {
+		from, err := url.Parse(origin)
+		if err == nil && listed(hostName(from.Host), allowedHosts) {
+			return ""
+		}
+		if err != nil || from.Host != r.Host {
+			return "a request from the web origin " + quoteShort(origin) + " is not answered here" + option
+		}
+	}
+	if site == "cross-site" || site == "same-site" {
+		return "a request that another web site makes is not answered here" + option
+	}
+	return ""
+}
+
+// allowedHost accepts addresses, localhost, single-label names (which no DNS
+// on the internet can hold), host.docker.internal and what is listed.
+func allowedHost(host string, list []string) bool {
+	name := hostName(host)
+	if name == "" {
+		return true // HTTP/1.0 without a Host header: no browser sends that
+	}
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return true
+	}
+	if !strings.Contains(strings.TrimSuffix(name, "."), ".") || name == "host.docker.internal" {
+		return true
+	}
+	return listed(name, list)
+}
+
+func listed(name string, list []string) bool {
+	return slices.ContainsFunc(list, func(allowed string) bool { return strings.EqualFold(allowed, name) })
+}
+
+// hostName returns a host without its port, in lower case.
+func hostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(host)
+}
+
+// quoteShort quotes what a stranger sent, cut to a readable length.
+func quoteShort(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(`"`+s+`"`, "?")
+}
+
+// byAddress keeps the two link-local addresses apart, as they are on AWS: a
+// connection that arrived at the address of the instance metadata service
+// gets nothing of ECS. Every other address serves all.
+func byAddress(ecs http.Handler) http.Handler {
+	imds := netip.MustParseAddr(local.IMDSAddress)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && at.AddrPort().Addr().Unmap() == imds {
+			http.NotFound(w, r)
+			return
+		}
+		ecs.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,106 @@
+// Package handlers is ecs-local's HTTP side. A request goes one way: who is
+// calling → what do they get → how is it written.
+package handlers
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/metadata"
+)
+
+// Runtime knows the containers.
+type Runtime interface {
+	// Current returns the latest snapshot without waiting. synced is false
+	// when the snapshot may be behind the truth.
+	Current() (dir *local.Directory, synced bool)
+	// Refresh asks anew and returns a snapshot that is not older than the
+	// call.
+	Refresh(ctx context.Context) (*local.Directory, error)
+	// Stats returns the latest sample by container id. A container without
+	// one has no entry.
+	Stats(ctx context.Context, containers []*local.Container) map[string]*local.Stats
+	// Status returns nil when the runtime is in sync, else the reason.
+	Status() error
+}
+
+// Credentials turns roles into credentials. session says who asked. Errors
+// are local.Errors: Denied, Invalid, Unavailable, Timeout.
+type Credentials interface {
+	Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error)
+}
+
+// Deps is what the handlers need.
+type Deps struct {
+	Runtime     Runtime
+	Credentials Credentials
+	Documents   *metadata.Renderer
+	// AllowedHosts are Host names that are answered beside addresses,
+	// localhost, single-label names and host.docker.internal.
+	AllowedHosts []string
+	Log          *slog.Logger
+}
+
+// server holds what the endpoints share.
+type server struct {
+	runtime     Runtime
+	credentials Credentials
+	documents   *documents
+	log         *slog.Logger
+}
+
+// New returns the handler of the addresses that containers use. The docs
+// table in docs/endpoints.md lists the same routes.
+func New(d Deps) http.Handler {
+	s := &server{
+		runtime:     d.Runtime,
+		credentials: d.Credentials,
+		documents:   &documents{renderer: d.Documents},
+		log:         d.Log,
+	}
+	return guard(d.AllowedHosts, d.Log, byAddress(s.ecsRoutes()))
+}
+
+// ecsRoutes is the route table of 169.254.170.2.
+func (s *server) ecsRoutes() http.Handler {
+	r := mux.NewRouter().SkipClean(true)
+
+	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
+		prefix := versions[v].prefix
+		for _, at := range []string{prefix, prefix + "/containers/{id}"} {
+			r.Handle(at, s.identified(v, containerMetadata))
+			r.Handle(at+"/task", s.identified(v, taskMetadata))
+			r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
+			r.Handle(at+"/stats", s.identified(v, containerStats))
+			r.Handle(at+"/task/stats", s.identified(v, taskStats))
+		}
+	}
+
+	r.Handle("/creds", s.credentialed(sessionCredentials))
+	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
+	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
+
+	r.Handle("/v2/metadata", s.identified(metadata.V2, taskMetadata))
+	r.Handle("/v2/metadata/{member:.+}", s.identified(metadata.V2, containerMetadata))
+	r.Handle("/v2/metadataWithTags", s.identified(metadata.V2, taskMetadataWithTags))
+	r.Handle("/v2/stats", s.identified(metadata.V2, taskStats))
+	r.Handle("/v2/stats/{member:.+}", s.identified(metadata.V2, containerStats))
+
+	// The agent's own form: an endpoint id, or a container's name. It comes
+	// last, so that the short forms above win over a container of that name.
+	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
+		at := versions[v].prefix + "/{id}"
+		r.Handle(at, s.identified(v, containerMetadata))
+		r.Handle(at+"/task", s.identified(v, taskMetadata))
+		r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
+		r.Handle(at+"/stats", s.identified(v, containerStats))
+		r.Handle(at+"/task/stats", s.identified(v, taskStats))
+	}
+
+	r.NotFoundHandler = s.unrouted("ecs")
+	return tidyPath(r)
+}

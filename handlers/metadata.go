@@ -1,0 +1,242 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/metadata"
+)
+
+// kind is one of the documents of the metadata endpoints.
+type kind int
+
+const (
+	containerMetadata kind = iota
+	taskMetadata
+	taskMetadataWithTags
+	containerStats
+	taskStats
+)
+
+// ofContainer reports whether the document is about one container.
+func (k kind) ofContainer() bool { return k == containerMetadata || k == containerStats }
+
+// versions says how the versions differ in what is not the document itself.
+//
+// The agent's statuses for the same mistake differ by version:
+// https://github.com/aws/amazon-ecs-agent/tree/master/ecs-agent/tmds/handlers
+var versions = map[metadata.Version]struct {
+	prefix string
+	name   string
+	// unknownID is the status when no container has the id in the path.
+	unknownID func(kind) int
+	// noStats is the status when a container has no stats.
+	noStats int
+	// dialect spells errors.
+	dialect dialect
+}{
+	metadata.V2: {"/v2", "V2", func(kind) int { return http.StatusBadRequest }, http.StatusBadRequest, metadataDialect(http.StatusBadRequest)},
+	metadata.V3: {"/v3", "V3", unknownIDV3, http.StatusBadRequest, metadataDialect(http.StatusNotFound)},
+	metadata.V4: {"/v4", "V4", func(kind) int { return http.StatusNotFound }, http.StatusInternalServerError, metadataDialect(http.StatusNotFound)},
+}
+
+func unknownIDV3(k kind) int {
+	if k == containerStats || k == taskStats {
+		return http.StatusBadRequest
+	}
+	return http.StatusInternalServerError
+}
+
+// metadataDialect is that of the metadata endpoints: an error is a JSON
+// string.
+func metadataDialect(unknownCaller int) dialect {
+	return dialect{
+		family: "metadata",
+		status: func(code local.Code) int {
+			if code == local.NotFound {
+				return unknownCaller
+			}
+			return httpStatus(code)
+		},
+		body: func(_ int, err error) any {
+			if agent, ok := errors.AsType[*agentError](err); ok {
+				return agent.text
+			}
+			return local.MessageOf(err)
+		},
+	}
+}
+
+// identified serves a document about the caller, or about the container that
+// the path names.
+func (s *server) identified(v metadata.Version, k kind) http.Handler {
+	version := versions[v]
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		rec := record{family: version.dialect.family, route: routeOf(r)}
+		who, err := s.subject(r, v, k)
+		var body document
+		if err == nil {
+			rec.who = who
+			body, err = s.document(r, v, k, who)
+		}
+		s.answer(w, r, version.dialect, rec, begun, body, err)
+	})
+}
+
+// subject says whom the document is about.
+func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Caller, error) {
+	vars := mux.Vars(r)
+	if id, ok := vars["id"]; ok {
+		return s.find(r, v, k, id)
+	}
+	who, err := s.caller(r.Context(), r)
+	if err != nil {
+		return local.Caller{}, unknownCaller(r, v, err)
+	}
+	if id, ok := vars["member"]; ok {
+		return s.member(who, k, id)
+	}
+	return who, nil
+}
+
+// find resolves an identifier in the path, from the point of view of the
+// caller if that is a container.
+func (s *server) find(r *http.Request, v metadata.Version, k kind, id string) (local.Caller, error) {
+	from, _ := s.caller(r.Context(), r) // who is not a container can still name one
+	who, err := s.lookUp(r.Context(),
+		func(d *local.Directory) (local.Caller, error) { return d.Find(from, id) },
+		func(*local.Directory) bool { return false })
+	if local.CodeOf(err) == local.NotFound {
+		return who, &agentError{versions[v].unknownID(k), unknownIDText(v, k, id)}
+	}
+	return who, err
+}
+
+// unknownIDText is the agent's text for an endpoint id that no container has.
+func unknownIDText(v metadata.Version, k kind, id string) string {
+	name := versions[v].name
+	const noTask = "unable to get task arn from request: unable to get task Arn from v3 endpoint ID: "
+	switch k {
+	case containerMetadata:
+		return name + " container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: " + id
+	case containerStats:
+		return name + " container stats handler: " + noTask + id
+	case taskStats:
+		return name + " task stats handler: " + noTask + id
+	default:
+		return name + " task metadata handler: " + noTask + id
+	}
+}
+
+// unknownCaller words the error for a caller that is no container: v2 begins
+// with the agent's own text, and all say what to do.
+func unknownCaller(r *http.Request, v metadata.Version, err error) error {
+	addr, addrErr := remote(r)
+	if v != metadata.V2 || addrErr != nil || local.CodeOf(err) != local.NotFound {
+		return err
+	}
+	return &agentError{http.StatusBadRequest, fmt.Sprintf(
+		"Unable to get task arn from request: unable to associate '%s' with task: %s", addr, local.MessageOf(err))}
+}
+
+// member resolves a container id of v2, which is looked for in the caller's
+// own task only. (The agent looks among all tasks.)
+func (s *server) member(who local.Caller, k kind, id string) (local.Caller, error) {
+	dir, _ := s.runtime.Current()
+	found, err := dir.Find(who, id)
+	switch {
+	case local.CodeOf(err) == local.Ambiguous:
+		return local.Caller{}, err
+	case err != nil || !slices.Contains(who.Task.Containers, found.Container):
+		text := "Unable to generate metadata for container '" + id + "'"
+		if k == containerStats {
+			text = "Unable to get container stats for: " + id
+		}
+		return local.Caller{}, &agentError{http.StatusBadRequest, text}
+	default:
+		return found, nil
+	}
+}
+
+// document returns the body.
+func (s *server) document(r *http.Request, v metadata.Version, k kind, who local.Caller) (document, error) {
+	if k.ofContainer() {
+		if _, err := who.One(); err != nil {
+			return nil, err
+		}
+	}
+	switch k {
+	case containerStats:
+		return s.containerStats(r, v, who.Container)
+	case taskStats:
+		return s.taskStats(r, v, who.Task)
+	default:
+		dir, _ := s.runtime.Current()
+		return s.documents.metadata(dir, v, k, who)
+	}
+}
+
+// documents keeps what was rendered from the current snapshot, so that a
+// document is rendered once per change and not once per request.
+type documents struct {
+	renderer *metadata.Renderer
+	current  atomic.Pointer[rendered]
+}
+
+// rendered is what was made of one snapshot. The next snapshot starts anew, so
+// nothing of a container that is gone stays.
+type rendered struct {
+	dir     *local.Directory
+	bytes   sync.Map // documentKey → document
+	samples sync.Map // sampleKey → renderedSample
+}
+
+type documentKey struct {
+	task      *local.Task
+	container *local.Container
+	version   metadata.Version
+	kind      kind
+}
+
+// of returns what is kept for a snapshot.
+func (d *documents) of(dir *local.Directory) *rendered {
+	kept := d.current.Load()
+	if kept == nil || kept.dir != dir {
+		kept = &rendered{dir: dir}
+		d.current.Store(kept)
+	}
+	return kept
+}
+
+// metadata returns the document about a container or a task.
+func (d *documents) metadata(dir *local.Directory, v metadata.Version, k kind, who local.Caller) (document, error) {
+	kept := d.of(dir)
+	key := documentKey{task: who.Task, version: v, kind: k}
+	if k == containerMetadata {
+		key.container = who.Container
+	}
+	if body, ok := kept.bytes.Load(key); ok {
+		return body.(document), nil
+	}
+	var body []byte
+	var err error
+	if k == containerMetadata {
+		body, err = d.renderer.Container(v, who.Task, who.Container)
+	} else {
+		body, err = d.renderer.Task(v, who.Task, k == taskMetadataWithTags)
+	}
+	if err != nil {
+		return nil, err
+	}
+	kept.bytes.Store(key, document(body))
+	return body, nil
+}

@@ -1,0 +1,16 @@
+// Command ecs-local provides what Amazon ECS and EC2 put around a container,
+// on a laptop or a CI runner.
+package main
+
+import (
+	"os"
+
+	"github.com/ecs-local/ecs-local/cli"
+)
+
+// version is set by the linker: -X main.version=v1.2.3.
+var version = "development"
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], version, os.Stdout, os.Stderr))
+}
