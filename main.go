@@ -3,6 +3,7 @@
 package main
 
 import (
+	_ "embed"
 	"os"
 
 	"github.com/ecs-local/ecs-local/cli"
@@ -11,6 +12,9 @@ import (
 // version is set by the linker: -X main.version=v1.2.3.
 var version = "development"
 
+//go:embed LICENSE
+var license string
+
 func main() {
-	os.Exit(cli.Main(os.Args[1:], version, os.Stdout, os.Stderr))
+	os.Exit(cli.Main(os.Args[1:], version, license, os.Stdout, os.Stderr))
 }

@@ -33,6 +33,7 @@ type commands struct {
 // environment is what the commands get beside their flags.
 type environment struct {
 	version        string
+	license        string // text of the licence
 	stdout, stderr io.Writer
 }
 
@@ -47,10 +48,10 @@ Every flag of serve can be given as an environment variable too.`
 
 // Main runs the command line and returns the exit code. SIGINT and SIGTERM
 // end it.
-func Main(args []string, version string, stdout, stderr io.Writer) int {
+func Main(args []string, version, license string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return run(ctx, args, environment{version: version, stdout: stdout, stderr: stderr})
+	return run(ctx, args, environment{version: version, license: license, stdout: stdout, stderr: stderr})
 }
 
 // exited carries an exit code out of kong's help, which wants to end the

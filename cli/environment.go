@@ -85,6 +85,6 @@ func metadataPort(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return nil, fmt.Errorf("ECS_LOCAL_METADATA_PORT=%q is not a port number", port)
 	}
-	address := cmp.Or(os.Getenv("ECS_LOCAL_LISTEN"), defaultListen)
+	address := cmp.Or(os.Getenv("ECS_LOCAL_LISTEN"), "127.0.0.1:")
 	return net.JoinHostPort(strings.Trim(address[:max(0, strings.LastIndexByte(address, ':'))], "[]"), port), nil
 }

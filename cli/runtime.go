@@ -23,10 +23,11 @@ const (
 	runtimeStatic = "static"
 )
 
+// defaultSocket is where the Docker engine listens unless DOCKER_HOST says otherwise.
 const defaultSocket = "/var/run/docker.sock"
 
-// runtime is where the containers come from, and what keeps it up to date.
-type runtime struct {
+// source is where the containers come from, and what keeps it up to date.
+type source struct {
 	handlers.Runtime
 	kind string
 	run  func(context.Context) error
@@ -34,8 +35,8 @@ type runtime struct {
 	apply func(loaded)
 }
 
-// newRuntime makes the runtime that --runtime names.
-func newRuntime(ctx context.Context, kind, dockerHost string, s *settings, log *slog.Logger) (*runtime, error) {
+// newSource makes the source that --runtime names.
+func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *slog.Logger) (*source, error) {
 	if kind == runtimeAuto {
 		kind = runtimeDocker
 		if socket := socketPath(dockerHost); socket != "" && missing(socket) {
@@ -54,7 +55,7 @@ func newRuntime(ctx context.Context, kind, dockerHost string, s *settings, log *
 	if err := client.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("%w\nTo go on without Docker, use --runtime static", err)
 	}
-	return &runtime{
+	return &source{
 		Runtime: client,
 		kind:    runtimeDocker,
 		run:     client.Run,
@@ -86,10 +87,10 @@ type static struct {
 	started time.Time
 }
 
-func newStatic(s *settings) *runtime {
+func newStatic(s *settings) *source {
 	st := &static{started: time.Now().UTC()}
 	st.apply(s.current())
-	return &runtime{
+	return &source{
 		Runtime: st,
 		kind:    runtimeStatic,
 		run:     func(ctx context.Context) error { <-ctx.Done(); return nil },

@@ -9,19 +9,21 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ecs-local/ecs-local/handlers"
+	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/creds"
 )
 
 // serveCommand is "ecs-local serve".
 type serveCommand struct {
-	Listen        string   `env:"ECS_LOCAL_LISTEN" default:"127.0.0.1:51679" placeholder:"ADDRESS" help:"Where to serve containers (${default}). The image sets :80."`
-	ControlListen string   `env:"ECS_LOCAL_CONTROL_LISTEN" default:"127.0.0.1:51680" placeholder:"ADDRESS" help:"Where to serve the control API (${default}); empty turns it off. The image sets :51680."`
-	Credentials   string   `env:"ECS_LOCAL_CREDENTIALS" enum:"auto,sts,offline" default:"auto" help:"auto: sts when there are base credentials, else offline. sts: real credentials only. offline: made-up credentials, no AWS account."`
-	Runtime       string   `env:"ECS_LOCAL_RUNTIME" enum:"auto,docker,static" default:"auto" help:"auto: docker when there is a socket, else static. static: tasks from the file, or one built-in task."`
-	Config        string   `env:"ECS_LOCAL_CONFIG" placeholder:"FILE" help:"Configuration file (YAML)."`
-	AllowedHosts  []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
-	LogLevel      string   `env:"ECS_LOCAL_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	LogFormat     string   `env:"ECS_LOCAL_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
+	Listen              string   `env:"ECS_LOCAL_LISTEN" default:"127.0.0.1:51679" placeholder:"ADDRESS" help:"Where to serve containers (${default}). The image sets :80."`
+	ControlListen       string   `env:"ECS_LOCAL_CONTROL_LISTEN" default:"127.0.0.1:51680" placeholder:"ADDRESS" help:"Where to serve the control API (${default}); empty turns it off. The image sets :51680."`
+	IntrospectionListen string   `env:"ECS_LOCAL_INTROSPECTION_LISTEN" default:"" placeholder:"ADDRESS" help:"Where to serve the agent's introspection API (off). The image sets :51678."`
+	Credentials         string   `env:"ECS_LOCAL_CREDENTIALS" enum:"auto,sts,offline" default:"auto" help:"auto: sts when there are base credentials, else offline. sts: real credentials only. offline: made-up credentials, no AWS account."`
+	Runtime             string   `env:"ECS_LOCAL_RUNTIME" enum:"auto,docker,static" default:"auto" help:"auto: docker when there is a socket, else static. static: tasks from the file, or one built-in task."`
+	Config              string   `env:"ECS_LOCAL_CONFIG" placeholder:"FILE" help:"Configuration file (YAML)."`
+	AllowedHosts        []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
+	LogLevel            string   `env:"ECS_LOCAL_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat           string   `env:"ECS_LOCAL_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
 
 	AllowIMDSCredentials      bool `env:"ECS_LOCAL_ALLOW_IMDS_CREDENTIALS" help:"Let base credentials come from a real instance's metadata service too."`
 	AllowContainerCredentials bool `env:"ECS_LOCAL_ALLOW_CONTAINER_CREDENTIALS" help:"Let base credentials come from AWS_CONTAINER_CREDENTIALS_* too."`
@@ -39,7 +41,7 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		return misuse{err}
 	}
 
-	runtime, err := newRuntime(ctx, c.Runtime, inherited.dockerHost, settings, log)
+	containers, err := newSource(ctx, c.Runtime, inherited.dockerHost, settings, log)
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	servers := []server{{
 		name: "ecs", flag: "--listen", address: c.Listen,
 		handler: handlers.New(handlers.Deps{
-			Runtime: runtime, Credentials: service, Documents: inherited.documents, AllowedHosts: c.AllowedHosts, Log: log,
+			Runtime: containers, Credentials: service, Documents: inherited.documents, AllowedHosts: c.AllowedHosts, Log: log,
 		}),
 	}}
 	if c.ControlListen != "" {
@@ -69,18 +71,24 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		servers = append(servers, server{
 			name: "control", flag: "--control-listen", address: c.ControlListen,
 			handler: handlers.NewControl(handlers.ControlDeps{
-				Runtime: runtime, AllowedHosts: c.AllowedHosts, Log: log,
+				Runtime: containers, AllowedHosts: c.AllowedHosts, Log: log,
 				Ready: func() map[string]error {
-					return map[string]error{"containers": runtime.Status(), "credentials": service.Ready()}
+					return map[string]error{"containers": containers.Status(), "credentials": credentialsReady(service.Status())}
 				},
 				Status: func() handlers.Status {
 					return handlers.Status{
-						Version: env.version, Started: started, Runtime: runtime.kind,
-						Listen:      addresses(servers),
-						Credentials: credentialsStatus(service.Status()),
-						Config:      settings.status(),
+						Version: env.version, Started: started, Runtime: containers.kind,
+						Listen: addresses(servers), Credentials: credentialsStatus(service.Status()), Config: settings.status(),
 					}
 				},
+			}),
+		})
+	}
+	if c.IntrospectionListen != "" {
+		servers = append(servers, server{
+			name: "introspection", flag: "--introspection-listen", address: c.IntrospectionListen,
+			handler: handlers.NewIntrospection(handlers.IntrospectionDeps{
+				Runtime: containers, Version: env.version, License: env.license, AllowedHosts: c.AllowedHosts, Log: log,
 			}),
 		})
 	}
@@ -88,15 +96,16 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		if err := servers[i].listen(log); err != nil {
 			return err
 		}
+		defer servers[i].listener.Close()
 	}
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return runtime.run(ctx) })
-	group.Go(func() error { return settings.watch(ctx, log, runtime.apply) })
+	group.Go(func() error { return containers.run(ctx) })
+	group.Go(func() error { return settings.watch(ctx, log, containers.apply) })
 	for _, s := range servers {
 		group.Go(func() error { return s.serve(ctx) })
 	}
-	c.announce(log, servers[0], runtime, service)
+	c.announce(log, servers[0], containers, service)
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -105,12 +114,35 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 }
 
 // announce says what is served and what to try first.
-func (c serveCommand) announce(log *slog.Logger, ecs server, runtime *runtime, service *creds.Service) {
+func (c serveCommand) announce(log *slog.Logger, ecs server, containers *source, service *creds.Service) {
 	url := "http://" + dialable(ecs.listener.Addr().String())
 	try := url + "/creds"
-	if runtime.kind == runtimeStatic {
+	if containers.kind == runtimeStatic {
 		try = url + "/v4/task"
 	}
-	log.Info("serving", slog.String("url", url), slog.String("runtime", runtime.kind),
+	log.Info("serving", slog.String("url", url), slog.String("runtime", containers.kind),
 		slog.String("credentials", string(service.Status().Mode)), slog.String("try", "curl "+try))
+}
+
+// credentialsReady returns why no credentials can be had, or nil.
+func credentialsReady(status creds.Status) error {
+	if status.LastError == "" {
+		return nil
+	}
+	return local.Errorf(local.Unavailable, "%s", status.LastError)
+}
+
+func credentialsStatus(status creds.Status) handlers.CredentialsStatus {
+	return handlers.CredentialsStatus{
+		Mode: string(status.Mode), Identity: status.Identity, Account: status.Account, Error: status.LastError, Since: status.Since,
+	}
+}
+
+// addresses returns where the servers listen, by name.
+func addresses(servers []server) map[string]string {
+	at := make(map[string]string, len(servers))
+	for _, s := range servers {
+		at[s.name] = s.listener.Addr().String()
+	}
+	return at
 }

@@ -75,7 +75,7 @@ func (s *settings) watch(ctx context.Context, log *slog.Logger, apply func(loade
 	changed := make(chan struct{}, 1)
 	if s.path != "" {
 		go func() {
-			err := config.Watch(ctx, s.path, func() {
+			err := config.Watch(ctx, s.path, log, func() {
 				select {
 				case changed <- struct{}{}:
 				default: // one is under way already

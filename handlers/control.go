@@ -36,9 +36,11 @@ type Status struct {
 
 // CredentialsStatus says where credentials come from.
 type CredentialsStatus struct {
-	Mode     string `json:"mode"`
-	Identity string `json:"identity,omitempty"` // ARN of the base credentials, once known
-	Error    string `json:"error,omitempty"`    // the last one, while it lasts
+	Mode     string    `json:"mode"`
+	Identity string    `json:"identity,omitempty"` // ARN of the base credentials, once known
+	Account  string    `json:"account,omitempty"`
+	Error    string    `json:"error,omitempty"` // why none can be had, while that lasts
+	Since    time.Time `json:"since,omitzero"`  // when Error came up or went away
 }
 
 // ConfigStatus says which configuration file is in force.

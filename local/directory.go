@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -30,7 +31,14 @@ type Directory struct {
 	gateways   map[netip.Addr]string // gateway address → network
 	hostMode   []*Container
 
-	static bool // see Static
+	instance Instance
+	static   bool // see Static
+}
+
+// Instance is the machine as ECS would know it.
+type Instance struct {
+	Cluster string // name or ARN
+	ARN     string // of the container instance
 }
 
 // NewDirectory makes the snapshot of these containers. self is the id of the
@@ -45,6 +53,7 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 		byAddress:  make(map[netip.Addr][]*Container, len(containers)),
 		taskOf:     make(map[*Container]*Task, len(containers)),
 		gateways:   map[netip.Addr]string{},
+		instance:   newInstance(facts),
 	}
 	sortMembers(d.containers)
 	members := map[taskKey][]*Container{}
@@ -68,26 +77,27 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 		d.byName[c.DockerName] = c
 		key := keyOf(c)
 		members[key] = append(members[key], c)
-		if !c.State.Alive() {
-			continue
+		if !c.State.Alive() || c.SharesWith != "" {
+			continue // no address, or that of another
 		}
 		if c.NetworkMode == "host" {
 			d.hostMode = append(d.hostMode, c)
 		}
 		for _, n := range c.Networks {
 			for _, addr := range []netip.Addr{n.IPv4, n.IPv6} {
-				if addr.IsValid() {
+				if addr.IsValid() && !slices.Contains(d.byAddress[addr], c) {
 					d.byAddress[addr] = append(d.byAddress[addr], c)
 				}
 			}
 		}
 	}
+	joinTasks(members, facts)
 	for key, cs := range members {
 		inTask := cs
 		if key.name == outsideCompose {
 			inTask = slices.DeleteFunc(slices.Clone(cs), func(c *Container) bool { return !c.State.Alive() })
 		}
-		task := newTask(key.name, inTask, facts)
+		task := newTask(key, inTask, facts)
 		for _, c := range cs {
 			d.taskOf[c] = task
 		}
@@ -95,7 +105,9 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 			d.tasks = append(d.tasks, task)
 		}
 	}
-	slices.SortFunc(d.tasks, func(a, b *Task) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.tasks, func(a, b *Task) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ARN, b.ARN))
+	})
 	return d
 }
 
@@ -122,6 +134,25 @@ func keyOf(c *Container) taskKey {
 	return taskKey{name: outsideCompose}
 }
 
+// joinTasks adds containers whose label names the ARN of a project's task to
+// that project.
+func joinTasks(members map[taskKey][]*Container, facts Facts) {
+	projects := map[string][]taskKey{} // by the ARN of their tasks
+	for key, cs := range members {
+		if key.arn == "" {
+			arn := newTask(key, cs, facts).ARN
+			projects[arn] = append(projects[arn], key)
+		}
+	}
+	for key, cs := range members {
+		if project := projects[key.arn]; len(project) == 1 {
+			members[project[0]] = append(members[project[0]], cs...)
+			sortMembers(members[project[0]])
+			delete(members, key)
+		}
+	}
+}
+
 // Containers returns all containers, that of ecs-local too, in the order of
 // their creation. The caller must not change the slice.
 func (d *Directory) Containers() []*Container { return d.containers }
@@ -129,6 +160,9 @@ func (d *Directory) Containers() []*Container { return d.containers }
 // Tasks returns all tasks, sorted by name. The caller must not change the
 // slice.
 func (d *Directory) Tasks() []*Task { return d.tasks }
+
+// Instance returns the machine as ECS would know it.
+func (d *Directory) Instance() Instance { return d.instance }
 
 // Self returns the container ecs-local runs in, or nil.
 func (d *Directory) Self() *Container { return d.self }
@@ -169,6 +203,8 @@ func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
 // only returns the one caller that a static directory can have.
 func (d *Directory) only() (Caller, error) {
 	switch {
+	case len(d.containers) == 0:
+		return Caller{}, Errorf(NotFound, "no task is configured: name one, with its containers, in the configuration file")
 	case len(d.containers) == 1:
 		return Caller{Container: d.containers[0], Task: d.taskOf[d.containers[0]]}, nil
 	case len(d.tasks) == 1:
@@ -181,7 +217,10 @@ func (d *Directory) only() (Caller, error) {
 
 // One returns the caller's container, or an error when only the task is known.
 func (c Caller) One() (*Container, error) {
-	if c.Container == nil {
+	switch {
+	case c.Container == nil && c.Task == nil:
+		return nil, Errorf(NotFound, "nothing is known of the caller: put the container into the path, as in /v4/containers/NAME")
+	case c.Container == nil:
 		return nil, Errorf(Ambiguous, "the caller is one of the %d containers of task %q (%s): put the container into the path, as in /v4/containers/NAME",
 			len(c.Task.Containers), c.Task.Name, names(c.Task.Containers))
 	}
@@ -281,11 +320,11 @@ func (d *Directory) candidates() string {
 // within the caller's task, then among all. Nothing matches: NotFound. Several
 // do: Ambiguous, with their names.
 func (d *Directory) Find(from Caller, id string) (Caller, error) {
-	if c := d.exact(id); c != nil {
-		return Caller{Container: c, Task: d.taskOf[c]}, nil
-	}
 	tries := []func() []*Container{
+		func() []*Container { return exact(d.byEndpoint, id) },
+		func() []*Container { return exact(d.byID, id) },
 		func() []*Container { return d.byPrefix(id) },
+		func() []*Container { return exact(d.byName, id) },
 		func() []*Container { return named(from.Task, id) },
 		func() []*Container { return containing(members(from.Task), id) },
 		func() []*Container { return containing(d.all(), id) },
@@ -302,11 +341,11 @@ func (d *Directory) Find(from Caller, id string) (Caller, error) {
 	return Caller{}, Errorf(NotFound, "no container is called %q%s", id, d.candidates())
 }
 
-func (d *Directory) exact(id string) *Container {
-	for _, index := range []map[string]*Container{d.byEndpoint, d.byID, d.byName} {
-		if c := index[id]; c != nil {
-			return c
-		}
+// exact returns what an index has. Nothing is called by the empty string, even
+// if a container lacks one of its names.
+func exact(index map[string]*Container, id string) []*Container {
+	if c := index[id]; c != nil && id != "" {
+		return []*Container{c}
 	}
 	return nil
 }
@@ -325,8 +364,8 @@ func (d *Directory) byPrefix(id string) []*Container {
 		return nil
 	}
 	var found []*Container
-	for full, c := range d.byID {
-		if strings.HasPrefix(full, id) {
+	for _, c := range d.all() {
+		if strings.HasPrefix(c.ID, id) {
 			found = append(found, c)
 		}
 	}
@@ -341,6 +380,9 @@ func members(t *Task) []*Container {
 }
 
 func named(t *Task, name string) []*Container {
+	if name == "" {
+		return nil
+	}
 	var found []*Container
 	for _, c := range members(t) {
 		if c.Name == name || c.Service == name {

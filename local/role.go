@@ -2,7 +2,9 @@ package local
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,21 +79,20 @@ func isAccount(s string) bool {
 
 // validRoleName accepts name and path/name within IAM's limits.
 func validRoleName(s string) bool {
-	if s == "" || len(s) > 512+64 {
-		return false
-	}
-	segments := strings.Split(s, "/")
-	if len(segments[len(segments)-1]) > 64 {
-		return false
-	}
-	for _, segment := range segments {
-		if segment == "" || strings.ContainsFunc(segment, func(c rune) bool {
-			return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("+=,.@-_", c))
-		}) {
+	path, name := "", s
+	if i := strings.LastIndexByte(s, '/'); i >= 0 {
+		path, name = s[:i], s[i+1:]
+		if slices.Contains(strings.Split(path, "/"), "") {
 			return false
 		}
 	}
-	return true
+	if name == "" || len(name) > 64 || len("/")+len(path)+len("/") > 512 {
+		return false
+	}
+	return !strings.ContainsFunc(path, func(c rune) bool { return c < '!' || c > '~' }) &&
+		!strings.ContainsFunc(name, func(c rune) bool {
+			return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("+=,.@-_", c))
+		})
 }
 
 // Credentials are temporary AWS credentials. They show nothing of themselves
@@ -113,8 +114,12 @@ func (c Credentials) String() string {
 	return fmt.Sprintf("credentials of %s until %s", whose, c.Expiration.UTC().Format(time.RFC3339))
 }
 
-// GoString is String: %#v shows no secret either.
-func (c Credentials) GoString() string { return c.String() }
+// Format writes String, whatever the verb: %+v, %#v and %d show no secret.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// MarshalText makes encoders of JSON, YAML and the like write String. What
+// goes out to clients is a document of its own.
+func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // LogValue is what slog writes.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,9 +75,19 @@ type TaskFacts struct {
 const outsideCompose = "containers outside Compose"
 
 // newTask makes the task of the given containers. What a label says wins over
-// the configuration, which wins over the default.
-func newTask(name string, members []*Container, f Facts) *Task {
-	said := f.Tasks[name]
+// the configuration, which wins over the default. A task that has only its ARN
+// to be named by takes the rest from the Compose project that it is in.
+func newTask(key taskKey, members []*Container, f Facts) *Task {
+	name, service := key.name, key.name
+	if key.arn != "" {
+		service = projectOf(members)
+	} else if name == outsideCompose {
+		service = ""
+	}
+	said, ok := f.Tasks[name]
+	if !ok {
+		said = f.Tasks[service]
+	}
 	label := func(key string) string {
 		for _, c := range members {
 			if v := c.Labels[key]; v != "" {
@@ -89,7 +100,7 @@ func newTask(name string, members []*Container, f Facts) *Task {
 	t := &Task{
 		Name:             name,
 		Cluster:          cmp.Or(label(LabelCluster), said.Cluster, f.Cluster, DefaultCluster),
-		Family:           cmp.Or(label(LabelFamily), said.Family, f.Family, familyOf(name)),
+		Family:           cmp.Or(label(LabelFamily), said.Family, f.Family, familyOf(cmp.Or(service, name))),
 		Revision:         cmp.Or(label(LabelRevision), said.Revision, f.Revision, DefaultRevision),
 		LaunchType:       cmp.Or(label(LabelLaunchType), said.LaunchType, DefaultLaunch),
 		AvailabilityZone: cmp.Or(label(LabelAvailabilityZone), said.AvailabilityZone, region+"a"),
@@ -99,19 +110,16 @@ func newTask(name string, members []*Container, f Facts) *Task {
 		Memory:           said.Memory,
 		TaskRole:         cmp.Or(label(LabelTaskRole), said.TaskRole),
 		ExecutionRole:    cmp.Or(label(LabelExecutionRole), said.ExecutionRole),
+		ServiceName:      cmp.Or(label(LabelServiceName), said.ServiceName, service),
 		InstanceTags:     f.InstanceTags,
 		Containers:       members,
-	}
-	t.ServiceName = cmp.Or(label(LabelServiceName), said.ServiceName)
-	if t.ServiceName == "" && name != outsideCompose {
-		t.ServiceName = name
 	}
 	t.ARN = cmp.Or(label(LabelTaskARN), said.ARN, f.TaskARN)
 	if t.ARN == "" {
 		t.ARN = fmt.Sprintf("arn:%s:ecs:%s:%s:task/%s/%s", Partition(region), region,
 			cmp.Or(f.Account, DefaultAccount), clusterName(t.Cluster), TaskID(name))
 	}
-	if v, err := strconv.ParseFloat(label(LabelTaskCPU), 64); err == nil && v > 0 {
+	if v, err := strconv.ParseFloat(label(LabelTaskCPU), 64); err == nil && v > 0 && !math.IsInf(v, 0) {
 		t.CPU = v
 	}
 	if v, err := strconv.ParseInt(label(LabelTaskMemory), 10, 64); err == nil && v > 0 {
@@ -127,12 +135,29 @@ func newTask(name string, members []*Container, f Facts) *Task {
 	return t
 }
 
+// newInstance derives the machine's names from the configuration.
+func newInstance(f Facts) Instance {
+	region, cluster := cmp.Or(f.Region, DefaultRegion), cmp.Or(f.Cluster, DefaultCluster)
+	return Instance{Cluster: cluster, ARN: fmt.Sprintf("arn:%s:ecs:%s:%s:container-instance/%s/%s", Partition(region), region,
+		cmp.Or(f.Account, DefaultAccount), clusterName(cluster), TaskID("instance of "+cluster))}
+}
+
 // familyOf turns a task's name into a family: letters, digits, - and _.
 func familyOf(name string) string {
 	if name == outsideCompose {
 		return DefaultCluster
 	}
 	return name
+}
+
+// projectOf returns the Compose project that all of these containers are in;
+// empty when there is no such project.
+func projectOf(members []*Container) string {
+	project := members[0].Project
+	if slices.ContainsFunc(members, func(c *Container) bool { return c.Project != project }) {
+		return ""
+	}
+	return project
 }
 
 // clusterName returns the name in a cluster's ARN, or the name itself.

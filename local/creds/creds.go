@@ -1,12 +1,210 @@
-// Package creds turns roles into credentials.
+// Package creds turns roles into credentials: through STS with the
+// developer's own base credentials, or made up on the spot for work without
+// an AWS account. What was obtained is cached and renewed before it expires.
 package creds
 
 import (
-	_ "github.com/aws/aws-sdk-go-v2/aws"
-	_ "github.com/aws/aws-sdk-go-v2/config"
-	_ "github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
-	_ "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
-	_ "github.com/aws/aws-sdk-go-v2/service/sts"
-	_ "github.com/aws/smithy-go"
-	_ "golang.org/x/sync/singleflight"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ecs-local/ecs-local/local"
 )
+
+// Provider returns the credentials of a role.
+type Provider interface {
+	// Credentials returns credentials that are valid now. The zero role is
+	// the developer's own session. The session says who asked, a container's
+	// name, and becomes part of the session's name in CloudTrail. Errors are
+	// of type local.Error, or the end of ctx.
+	Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error)
+}
+
+// Mode says where credentials come from.
+type Mode string
+
+// The modes.
+const (
+	ModeAuto    Mode = "auto"    // ModeSTS with base credentials, ModeOffline without any
+	ModeSTS     Mode = "sts"     // STS, or an error
+	ModeOffline Mode = "offline" // well-formed credentials that no AWS service accepts
+)
+
+// Defaults of Options.
+const (
+	DefaultSharedTokenExpiration = 750 * time.Second
+	DefaultTimeout               = 10 * time.Second
+)
+
+// offlineLifetime is how long offline credentials live unless
+// Options.Lifetime says otherwise. It is what STS gives an assumed role.
+const offlineLifetime = time.Hour
+
+// Options are what New needs. The zero value is usable.
+type Options struct {
+	Mode Mode // default ModeAuto
+
+	// Region is used when neither the environment nor the AWS configuration
+	// files name one. Default local.DefaultRegion.
+	Region string
+
+	// STSEndpoint is the URL of STS; https:// is assumed when the scheme is
+	// missing. Empty: what the SDK resolves, AWS_ENDPOINT_URL_STS included.
+	STSEndpoint string
+
+	// SharedTokenExpiration is how long temporary base credentials whose
+	// expiry is unknown are said to live when they are handed on.
+	SharedTokenExpiration time.Duration
+
+	// Account is shown in the ARNs of offline roles. Default
+	// local.DefaultAccount.
+	Account string
+
+	// AllowIMDS and AllowContainer admit base credentials from the instance
+	// metadata service and from AWS_CONTAINER_CREDENTIALS_*. Without them
+	// these sources count as absent, so that ecs-local never asks itself.
+	AllowIMDS      bool
+	AllowContainer bool
+
+	// Lifetime is that of assumed and offline roles, 15 minutes to 12 hours.
+	// Zero: STS decides; offline an hour.
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+	Lifetime time.Duration
+
+	// Timeout bounds everything that one request for credentials may have to
+	// wait for, retries included. Default 10 seconds.
+	Timeout time.Duration
+
+	Log *slog.Logger // default: nothing is logged
+}
+
+// Service is the provider that the mode asks for, behind a cache.
+type Service struct {
+	mode   Mode
+	base   *base // nil in ModeOffline
+	health *observed
+	cache  *cache
+}
+
+var _ Provider = (*Service)(nil)
+
+// Status is the state of a Service. It holds no secrets.
+type Status struct {
+	Mode Mode // ModeSTS or ModeOffline
+
+	// Identity is the ARN behind the base credentials and Account its
+	// account. They are empty until a request had to ask STS for them; the
+	// status never does. Offline only the account is known.
+	Identity string
+	Account  string
+
+	// LastError says why credentials cannot be had at present, as a client
+	// reads it. It is empty when the last attempt succeeded, or failed only
+	// for reasons of the one role that it was about.
+	LastError string
+
+	// Since is when LastError came up or went away.
+	Since time.Time
+}
+
+// New returns a Service. It makes no network call. Base credentials that are
+// missing or broken are no error here but in Status and to whoever asks for
+// credentials; they are looked for again then. An option that makes no sense
+// is an error.
+func New(ctx context.Context, opts Options) (*Service, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{mode: opts.Mode}
+	b := newBase(opts)
+	var startErr error
+	if opts.Mode != ModeOffline {
+		_, startErr = b.account(ctx)
+		s.mode = ModeSTS
+		if opts.Mode == ModeAuto && isNoBase(startErr) {
+			s.mode = ModeOffline
+			opts.Log.Warn("no AWS credentials found: containers get offline credentials that AWS does not accept; configure AWS credentials, or choose offline credentials explicitly to silence this")
+		}
+	}
+
+	var source Provider
+	if s.mode == ModeOffline {
+		source = &offline{region: b.region(ctx), account: opts.Account, lifetime: opts.Lifetime}
+	} else {
+		s.base = b
+		source = &stsProvider{base: b, sharedTokenExpiration: opts.SharedTokenExpiration, lifetime: opts.Lifetime}
+	}
+	s.health = newObserved(source)
+	if s.mode == ModeSTS && startErr != nil {
+		s.health.record(startErr)
+		opts.Log.Warn("AWS credentials cannot be used yet", "reason", local.MessageOf(startErr))
+	}
+	s.cache = newCache(s.health, opts.Timeout, opts.Log)
+	return s, nil
+}
+
+// Credentials implements Provider. A role whose credentials are known is
+// answered without a lock and without a call.
+func (s *Service) Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error) {
+	return s.cache.Credentials(ctx, role, session)
+}
+
+// Status returns the present state. It makes no call.
+func (s *Service) Status() Status {
+	st := Status{Mode: s.mode}
+	st.LastError, st.Since = s.health.last()
+	if s.base == nil {
+		st.Account = s.health.next.(*offline).account
+	} else if id := s.base.knownIdentity(); id != nil {
+		st.Identity, st.Account = id.arn, id.account
+	}
+	return st
+}
+
+// Close ends background work and calls that are under way.
+func (s *Service) Close() { s.cache.close() }
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Mode == "" {
+		o.Mode = ModeAuto
+	}
+	if o.Mode != ModeAuto && o.Mode != ModeSTS && o.Mode != ModeOffline {
+		return o, fmt.Errorf("unknown credentials mode %q: use auto, sts or offline", o.Mode)
+	}
+	if o.Region == "" {
+		o.Region = local.DefaultRegion
+	}
+	if o.STSEndpoint != "" {
+		if !strings.Contains(o.STSEndpoint, "://") {
+			o.STSEndpoint = "https://" + o.STSEndpoint
+		}
+		// The URL itself is left out of the message: it may hold a password.
+		u, err := url.Parse(o.STSEndpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return o, fmt.Errorf("the STS endpoint is not a URL: it looks like https://sts.us-east-1.amazonaws.com")
+		}
+	}
+	if o.SharedTokenExpiration == 0 {
+		o.SharedTokenExpiration = DefaultSharedTokenExpiration
+	}
+	if o.SharedTokenExpiration < time.Second {
+		return o, fmt.Errorf("shared token expiration %s is too short: use a second or more", o.SharedTokenExpiration)
+	}
+	if o.Account == "" {
+		o.Account = local.DefaultAccount
+	}
+	if o.Lifetime != 0 && (o.Lifetime < 15*time.Minute || o.Lifetime > 12*time.Hour) {
+		return o, fmt.Errorf("credentials lifetime %s is outside of what STS allows: use 15m to 12h", o.Lifetime)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}

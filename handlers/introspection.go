@@ -1,0 +1,124 @@
+package handlers
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/metadata"
+)
+
+// IntrospectionDeps is what the introspection API needs.
+type IntrospectionDeps struct {
+	Runtime      Runtime
+	Version      string // shown in /v1/metadata
+	License      string // text of /license
+	AllowedHosts []string
+	Log          *slog.Logger
+}
+
+// introspectionDialect is that of the introspection API. Its errors have the
+// shape of its answers, so the bodies come with the errors.
+var introspectionDialect = dialect{
+	family: "introspection",
+	status: httpStatus,
+	body:   func(_ int, err error) any { return controlError{Code: errorName(err), Message: local.MessageOf(err)} },
+}
+
+type introspection struct {
+	*server
+	version, license string
+}
+
+// NewIntrospection returns the handler of the agent's introspection API, which
+// shows every task of the machine to whoever asks.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-introspection.html
+func NewIntrospection(d IntrospectionDeps) http.Handler {
+	i := &introspection{server: &server{runtime: d.Runtime, log: d.Log}, version: d.Version, license: d.License}
+	r := mux.NewRouter().SkipClean(true)
+
+	r.Handle("/license", http.HandlerFunc(i.serveLicense))
+	r.Handle("/v1/metadata", i.serve(i.instance))
+	r.Handle("/v1/tasks", i.serve(i.tasks))
+
+	r.NotFoundHandler = i.serve(func(*http.Request) (int, document, error) {
+		return http.StatusOK, document(`{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}`), nil
+	})
+	return guard(d.AllowedHosts, d.Log, r)
+}
+
+// serve writes what an endpoint returns, with its status.
+func (i *introspection) serve(endpoint func(*http.Request) (int, document, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		rec := record{family: introspectionDialect.family, route: routeOf(r)}
+		status, body, err := endpoint(r)
+		if err != nil {
+			i.answer(w, r, introspectionDialect, rec, begun, nil, err)
+			return
+		}
+		writeBody(w, r, status, "application/json", body)
+		i.logRequest(r, rec, status, begun, nil)
+	})
+}
+
+// instance serves GET /v1/metadata.
+func (i *introspection) instance(*http.Request) (int, document, error) {
+	dir, _ := i.runtime.Current()
+	body, err := metadata.Instance(dir.Instance(), "ecs-local - "+i.version)
+	return http.StatusOK, body, err
+}
+
+// tasks serves GET /v1/tasks, and one task with ?dockerid= (a container's id,
+// or its first 12 characters or fewer) or ?taskarn=.
+func (i *introspection) tasks(r *http.Request) (int, document, error) {
+	dir, _ := i.runtime.Current()
+	query := r.URL.Query()
+	id, arn := query.Get("dockerid"), query.Get("taskarn")
+	switch {
+	case id != "" && arn != "":
+		body, err := metadata.IntrospectedTask(nil)
+		return http.StatusBadRequest, body, err
+	case id == "" && arn == "":
+		body, err := metadata.IntrospectedTasks(dir.Tasks())
+		return http.StatusOK, body, err
+	}
+	task := taskWith(dir, id, arn)
+	body, err := metadata.IntrospectedTask(task)
+	if task == nil {
+		return http.StatusNotFound, body, err
+	}
+	return http.StatusOK, body, err
+}
+
+// taskWith returns the task with this ARN, or the one task that has a
+// container with this id; nil when there is none, or more than one.
+func taskWith(dir *local.Directory, id, arn string) *local.Task {
+	const short = 12
+	var found []*local.Task
+	for _, t := range dir.Tasks() {
+		if t.ARN == arn && arn != "" {
+			found = append(found, t)
+		}
+		for _, c := range t.Containers {
+			if id != "" && (c.ID == id || len(id) <= short && strings.HasPrefix(c.ID, id)) {
+				found = append(found, t)
+			}
+		}
+	}
+	if len(found) != 1 {
+		return nil
+	}
+	return found[0]
+}
+
+// serveLicense serves GET /license.
+func (i *introspection) serveLicense(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	writeBody(w, r, http.StatusOK, "text/plain", document(i.license))
+	i.logRequest(r, record{family: introspectionDialect.family, route: routeOf(r)}, http.StatusOK, begun, nil)
+}

@@ -1,0 +1,318 @@
+package creds
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// source is a Provider that counts and can fail.
+type source struct {
+	lifetime time.Duration
+	calls    atomic.Int32
+	failing  atomic.Bool
+	mu       sync.Mutex
+	sessions []string
+}
+
+var errDown = local.Errorf(local.Unavailable, "STS is down")
+
+func (s *source) Credentials(_ context.Context, role local.Role, session string) (local.Credentials, error) {
+	s.calls.Add(1)
+	s.mu.Lock()
+	s.sessions = append(s.sessions, session)
+	s.mu.Unlock()
+	if s.failing.Load() {
+		return local.Credentials{}, errDown
+	}
+	return local.Credentials{RoleARN: role.ARN, Expiration: time.Now().Add(s.lifetime).UTC()}, nil
+}
+
+var web = local.Role{ARN: "arn:aws:iam::111122223333:role/web"}
+
+func cacheOver(t *testing.T, s *source) (*cache, *bytes.Buffer) {
+	t.Helper()
+	log := &bytes.Buffer{}
+	c := newCache(s, DefaultTimeout, slog.New(slog.NewTextHandler(log, nil)))
+	t.Cleanup(c.close)
+	return c, log
+}
+
+// read asks for the role's credentials and checks that they are valid.
+func read(t *testing.T, c *cache, session string) local.Credentials {
+	t.Helper()
+	got, err := c.Credentials(context.Background(), web, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !time.Now().Before(got.Expiration) {
+		t.Fatalf("expired %v ago", time.Since(got.Expiration))
+	}
+	return got
+}
+
+func TestCacheRefreshesInTheBackground(t *testing.T) {
+	t.Parallel()
+	for lifetime, left := range map[time.Duration]time.Duration{
+		time.Hour:        20 * time.Minute, // a third is 20 minutes, too
+		12 * time.Hour:   20 * time.Minute,
+		15 * time.Minute: 5 * time.Minute,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &source{lifetime: lifetime}
+			c, _ := cacheOver(t, s)
+			read(t, c, "first")
+			time.Sleep(lifetime - left - time.Second)
+			synctest.Wait()
+			if n := s.calls.Load(); n != 1 {
+				t.Errorf("%v: %d calls before the refresh is due, want 1", lifetime, n)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if n := s.calls.Load(); n != 2 {
+				t.Errorf("%v: %d calls after it was due, want 2", lifetime, n)
+			}
+			if got := time.Until(read(t, c, "second").Expiration); got <= lifetime-2*time.Second {
+				t.Errorf("%v: the next reader got credentials that live %v", lifetime, got)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.sessions[1] != "first" {
+				t.Errorf("refreshed as %q, want the first one's session", s.sessions[1])
+			}
+		})
+	}
+}
+
+func TestCacheLeavesIdleRolesAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		c, _ := cacheOver(t, s)
+		read(t, c, "web")
+		time.Sleep(85 * time.Minute) // refreshed at 40, due again at 80, read by nobody
+		synctest.Wait()
+		if n := s.calls.Load(); n != 2 {
+			t.Errorf("%d calls, want 2", n)
+		}
+		old := read(t, c, "web") // valid until 100, and due
+		synctest.Wait()
+		if n := s.calls.Load(); n != 3 {
+			t.Errorf("%d calls after the next read, want 3", n)
+		}
+		if renewed := read(t, c, "web"); !renewed.Expiration.After(old.Expiration) {
+			t.Error("the read did not renew them")
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n := s.calls.Load(); n != 4 {
+			t.Errorf("%d calls after a day without readers, want 4", n)
+		}
+		if n := size(c); n != 0 {
+			t.Errorf("%d entries are left", n)
+		}
+	})
+}
+
+func size(c *cache) (n int) {
+	c.entries.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+func TestCacheOutlivesAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		c, log := cacheOver(t, s)
+		first := read(t, c, "web")
+		s.failing.Store(true)
+		for range 59 {
+			time.Sleep(time.Minute)
+			if got := read(t, c, "web"); got != first {
+				t.Fatal("other credentials came out during the outage")
+			}
+		}
+		// 19 minutes of retries: 2, 4, 8, 16, 32 s, then about once a minute.
+		if n := s.calls.Load(); n < 15 || n > 35 {
+			t.Errorf("%d calls during the outage", n)
+		}
+		time.Sleep(time.Minute)
+		if _, err := c.Credentials(context.Background(), web, "web"); !errors.Is(err, errDown) {
+			t.Errorf("expired: got %v, want the error", err)
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+			t.Errorf("%d warnings, want 1:\n%s", n, log)
+		}
+		s.failing.Store(false)
+		time.Sleep(2 * time.Second)
+		read(t, c, "web")
+	})
+}
+
+func TestCacheRecoversBeforeExpiry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		c, log := cacheOver(t, s)
+		first := read(t, c, "web")
+		s.failing.Store(true)
+		time.Sleep(45 * time.Minute)
+		s.failing.Store(false)
+		time.Sleep(retryMax + time.Second)
+		synctest.Wait()
+		if got := read(t, c, "web"); !got.Expiration.After(first.Expiration) {
+			t.Error("not renewed a minute after STS came back")
+		}
+		if !strings.Contains(log.String(), "renewed again") {
+			t.Errorf("the log does not say so:\n%s", log)
+		}
+	})
+}
+
+func TestCacheRemembersErrorsForASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		s.failing.Store(true)
+		c, _ := cacheOver(t, s)
+		for range 1000 {
+			if _, err := c.Credentials(context.Background(), web, "web"); !errors.Is(err, errDown) {
+				t.Fatal(err)
+			}
+		}
+		if n := s.calls.Load(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+		s.failing.Store(false)
+		time.Sleep(errorMemory)
+		read(t, c, "web")
+	})
+}
+
+func TestCacheForgetsRolesThatNeverWorked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		s.failing.Store(true)
+		c, _ := cacheOver(t, s)
+		_, _ = c.Credentials(context.Background(), web, "web")
+		if n := size(c); n != 1 {
+			t.Errorf("%d entries, want 1", n)
+		}
+		time.Sleep(forgetAfter + time.Second)
+		synctest.Wait()
+		if n := size(c); n != 0 {
+			t.Errorf("%d entries a minute later, want none", n)
+		}
+	})
+}
+
+func TestCacheNeverHandsOutExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: -time.Second}
+		c, _ := cacheOver(t, s)
+		if got, err := c.Credentials(context.Background(), web, "web"); local.CodeOf(err) != local.Denied {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
+func TestCacheStopsWhenClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		c, _ := cacheOver(t, s)
+		read(t, c, "web")
+		s.failing.Store(true)
+		time.Sleep(41 * time.Minute) // a refresh is being retried
+		c.close()
+		before := s.calls.Load()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := s.calls.Load(); n != before {
+			t.Errorf("%d calls after close", n-before)
+		}
+	})
+}
+
+func TestOfflineCredentialsAreWellFormed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &offline{region: "cn-north-1", account: "000000000000"}
+		c, _ := o.Credentials(context.Background(), local.Role{Name: "team/web"}, "web")
+		d, _ := o.Credentials(context.Background(), web, "web")
+		e, _ := o.Credentials(context.Background(), local.Role{}, "web")
+		if c.RoleARN != "arn:aws-cn:iam::000000000000:role/team/web" || d.RoleARN != web.ARN || e.RoleARN != "" {
+			t.Errorf("roles are %q, %q, %q", c.RoleARN, d.RoleARN, e.RoleARN)
+		}
+		if !regexp.MustCompile(`^ASIAOFFLINE[A-Z2-7]{9}$`).MatchString(c.AccessKeyID) || len(c.SecretAccessKey) != 40 || !strings.HasPrefix(c.SessionToken, "OFFLINE") {
+			t.Error("the keys do not have the form of keys")
+		}
+		if c.AccessKeyID == d.AccessKeyID || c.SecretAccessKey == d.SecretAccessKey || c.SessionToken == d.SessionToken {
+			t.Error("two roles have the same keys")
+		}
+		if want := time.Now().UTC().Add(time.Hour).Truncate(time.Second); c.Expiration != want {
+			t.Errorf("they expire at %v, want %v", c.Expiration, want)
+		}
+	})
+}
+
+func TestSessionName(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                      "ecs-local",
+		"web":                   "ecs-local-web",
+		"a_b+c=d,e.f@g-h":       "ecs-local-a_b+c=d,e.f@g-h",
+		"shop web/é":            "ecs-local-shop-web--",
+		strings.Repeat("x", 90): "ecs-local-" + strings.Repeat("x", 54),
+	} {
+		if got := sessionName(in); got != want {
+			t.Errorf("sessionName(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	const secret = "abcDEF/0123456789+abcDEF/0123456789+abcd" // 40 characters
+	longARN := "arn:aws:iam::111122223333:role/team/" + strings.Repeat("VeryLongName", 5)
+	for in, want := range map[string]string{
+		"key AKIATESTBASE00000001 is gone":        "key [redacted] is gone",
+		"Credential=ASIATESTBASE00000001/2026":    "Credential=[redacted]/2026",
+		`"SecretAccessKey":"` + secret + `"`:      `"SecretAccessKey":"[redacted]"`,
+		"token=" + strings.Repeat("aB3/", 50):     "[redacted]",
+		"my short word":                           "my [redacted] word",
+		"User: " + longARN + " is not authorized": "User: " + longARN + " is not authorized",
+		"dial tcp 127.0.0.1:1: connection refused, https://sts.us-east-1.amazonaws.com/": "dial tcp 127.0.0.1:1: connection refused, https://sts.us-east-1.amazonaws.com/",
+	} {
+		if got := redact(in, "", "short"); got != want {
+			t.Errorf("redact(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func BenchmarkCachedCredentials(b *testing.B) {
+	c := newCache(&source{lifetime: time.Hour}, DefaultTimeout, slog.New(slog.DiscardHandler))
+	b.Cleanup(c.close)
+	ctx := context.Background()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := c.Credentials(ctx, web, "web"); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,245 @@
+package creds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os/exec"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+var (
+	// errNoBase marks that no base credentials are configured at all.
+	errNoBase = errors.New("no base credentials")
+	// errAboutRole marks failures that say something about one role only.
+	errAboutRole = errors.New("role refused")
+	// errBaseExpired: the chain hands out credentials past their expiry.
+	errBaseExpired = errors.New("base credentials are expired")
+)
+
+// cause is the text of an error without its secrets. The error itself is not
+// kept, so that nothing can print it.
+type cause struct {
+	text string
+	kind error // errNoBase, errAboutRole or nil
+}
+
+func (c *cause) Error() string        { return c.text }
+func (c *cause) Is(target error) bool { return c.kind != nil && target == c.kind }
+
+// baseError is a failure to get the base credentials. The SDK asks for them
+// when it signs, so it can come out of any call.
+type baseError struct{ err error }
+
+func (e *baseError) Error() string { return "get base credentials: " + e.err.Error() }
+func (e *baseError) Unwrap() error { return e.err }
+
+func isNoBase(err error) bool { return errors.Is(err, errNoBase) }
+
+func noBase() *local.Error {
+	return &local.Error{
+		Code: local.Denied,
+		Name: "NoCredentials",
+		Msg: "no AWS credentials found: set AWS_PROFILE or AWS_ACCESS_KEY_ID for ecs-local, or mount ~/.aws into its container; " +
+			"for work without AWS start it with --credentials offline (instance and container credentials are left out unless allowed)",
+		Err: &cause{text: "no source in the SDK's credential chain", kind: errNoBase},
+	}
+}
+
+// explainConfig turns an error of config.LoadDefaultConfig into one for the
+// developer.
+func explainConfig(err error) *local.Error {
+	e := &local.Error{Code: local.Denied, Name: "InvalidConfiguration", Err: &cause{text: redact(err.Error())}}
+	var (
+		noProfile config.SharedConfigProfileNotExistError
+		badFile   config.SharedConfigLoadError
+		badRole   config.SharedConfigAssumeRoleError
+		needsMFA  config.AssumeRoleTokenProviderNotSetError
+	)
+	switch {
+	case errors.As(err, &badRole): // before noProfile, which it wraps for a missing source_profile
+		e.Msg = fmt.Sprintf("the role_arn of AWS profile %q cannot be used: check its source_profile or credential_source", badRole.Profile)
+	case errors.As(err, &noProfile):
+		e.Msg = fmt.Sprintf("the AWS profile %q does not exist: check AWS_PROFILE, and that ~/.aws is readable for ecs-local (mounted into its container)", noProfile.Profile)
+	case errors.As(err, &badFile):
+		e.Msg = fmt.Sprintf("the AWS configuration file %s cannot be read: check its permissions and its syntax", badFile.Filename)
+	case errors.As(err, &needsMFA):
+		e.Msg = "the AWS profile has an mfa_serial, and ecs-local cannot ask for the code: " +
+			"get temporary credentials with it (`aws configure export-credentials --format env`) and start ecs-local with those in its environment"
+	default:
+		e.Msg = "the AWS configuration cannot be used: " + redact(err.Error())
+	}
+	return e
+}
+
+// explain turns an error of the SDK into one for the developer. Doing names
+// the STS call during which it came up.
+func (a *account) explain(err error, doing string) *local.Error {
+	var already *local.Error
+	if errors.As(err, &already) {
+		return already
+	}
+	known := a.secrets()
+	e := &local.Error{Err: &cause{text: redact(err.Error(), known...)}}
+
+	what := "STS refuses " + doing
+	var ofBase *baseError
+	base := errors.As(err, &ofBase)
+	if base {
+		err = ofBase.err
+		what = "your AWS credentials cannot be had"
+	}
+
+	var (
+		api     smithy.APIError
+		token   *ssocreds.InvalidTokenError
+		process *processcreds.ProviderError
+		netErr  net.Error
+		call    *url.Error
+	)
+	switch {
+	case errors.Is(err, errBaseExpired):
+		e.Code, e.Name = local.Denied, "ExpiredToken"
+		e.Msg = "your AWS credentials are expired: " + a.renewHint()
+	case errors.As(err, &api) && api.ErrorCode() != "":
+		a.explainAPI(e, err, api, what, base, known)
+	case errors.As(err, &token):
+		e.Code, e.Name = local.Denied, "ExpiredToken"
+		e.Msg = "your AWS SSO login is missing or has expired: " + a.renewHint()
+	case errors.As(err, &process):
+		// The SDK's text may hold what the process printed.
+		e.Code, e.Name = local.Denied, "CredentialProcessFailed"
+		reason := "what it prints is not the JSON that AWS tools expect"
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			reason = exit.Error()
+		} else if strings.Contains(err.Error(), "error in credential_process") {
+			reason = "it cannot be run"
+		} else if strings.Contains(err.Error(), "timed out") {
+			reason = "it does not end"
+		}
+		e.Msg = fmt.Sprintf("the credential_process of your AWS profile failed (%s): run it by hand to see why", reason)
+		e.Err = &cause{text: reason}
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		e.Code = local.Timeout
+		if base && !errors.As(err, &call) {
+			e.Msg = fmt.Sprintf("your AWS credentials were not there within %s: %s", a.opts.Timeout, a.renewHint())
+			break
+		}
+		e.Msg = fmt.Sprintf("no answer from %s within %s: check the network, the proxy and the STS endpoint", a.endpointOf(err), a.opts.Timeout)
+	case errors.Is(err, context.Canceled):
+		e.Code, e.Msg = local.Unavailable, "ecs-local is shutting down: ask again once it is back"
+	case errors.As(err, &call):
+		e.Code = local.Unavailable
+		e.Msg = fmt.Sprintf("%s cannot be reached: check the network, the proxy and the STS endpoint", a.endpointOf(err))
+	case base:
+		e.Code, e.Name = local.Denied, "NoCredentials"
+		e.Msg = what + ": " + redact(err.Error(), known...) + "; " + a.renewHint()
+	default:
+		e.Code = local.Unavailable
+		e.Msg = "STS gives no usable answer to " + doing + ": check that the STS endpoint is one of STS"
+	}
+	return e
+}
+
+// explainAPI fills in e for an error that AWS answered with.
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+func (a *account) explainAPI(e *local.Error, err error, api smithy.APIError, what string, base bool, known []string) {
+	e.Name = redact(api.ErrorCode(), known...)
+	if said := strings.TrimSpace(api.ErrorMessage()); said != "" {
+		what += " (" + e.Name + ": " + strings.TrimSuffix(redact(said, known...), ".") + ")"
+	} else {
+		what += " (" + e.Name + ")"
+	}
+	status := 0
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) {
+		status = response.HTTPStatusCode()
+	}
+
+	next, role := "", false
+	e.Code = local.Denied
+	switch api.ErrorCode() {
+	case "AccessDenied", "AccessDeniedException":
+		role = true
+		who := "the identity that asks"
+		if id := a.identity.Load(); id != nil {
+			who = id.arn
+		}
+		next = "the policies of " + who + " must allow the call, and for a role its trust policy must, too; check that the role exists"
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnauthorizedException":
+		next = "your AWS credentials are expired, or this machine's clock is wrong: " + a.renewHint()
+	case "InvalidClientTokenId", "UnrecognizedClientException":
+		next = "AWS does not know your access key, or it is inactive: " + a.renewHint()
+	case "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "RequestTimeTooSkewed":
+		next = "check the secret access key, and that this machine's clock is right"
+	case "RegionDisabledException":
+		next = "region " + a.region + " is switched off for STS in this account: choose another with AWS_REGION, or activate it in IAM"
+	case "ValidationError", "ValidationException", "MalformedPolicyDocument", "PackedPolicyTooLarge", "InvalidParameterValue", "InvalidAction":
+		e.Code, role = local.Invalid, true
+		next = "check the role's name or ARN, and the lifetime that is asked for"
+	case "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottled", "SlowDown":
+		e.Code = local.Unavailable
+		next = "AWS limits the rate of requests: try again in a moment"
+	default:
+		if status >= 500 {
+			e.Code = local.Unavailable
+			next = "the fault is on the other side: try again in a moment"
+		} else {
+			next = "https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html explains the code"
+		}
+	}
+	e.Msg = what + ": " + next
+	if role && !base {
+		e.Err = &cause{text: e.Err.Error(), kind: errAboutRole}
+	}
+}
+
+// endpointOf names the server that err is about: scheme and host, no more.
+func (a *account) endpointOf(err error) string {
+	var call *url.Error
+	raw := aws.ToString(a.sts.Options().BaseEndpoint)
+	if errors.As(err, &call) {
+		raw = call.URL
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return "STS in " + a.region
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+var (
+	word  = regexp.MustCompile(`[^\s"'<>(),;]+`)
+	keyID = regexp.MustCompile(`\b(AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{8,}`)
+	blob  = regexp.MustCompile(`[A-Za-z0-9+/=_%-]{40,}`)
+)
+
+// redact replaces the known secrets, and whatever looks like an access key id,
+// a secret key or a token. ARNs stay readable.
+func redact(s string, known ...string) string {
+	for _, k := range known {
+		if k != "" {
+			s = strings.ReplaceAll(s, k, "[redacted]")
+		}
+	}
+	s = keyID.ReplaceAllString(s, "[redacted]")
+	return word.ReplaceAllStringFunc(s, func(w string) string {
+		if strings.HasPrefix(w, "arn:") {
+			return w
+		}
+		return blob.ReplaceAllString(w, "[redacted]")
+	})
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package docker
+
+// groupOf knows nothing: files have no group id here.
+func groupOf(string) (string, bool) { return "", false }

@@ -1,0 +1,208 @@
+package docker
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/docker/api/types/network"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+const (
+	unitsPerCPU   = 1024
+	defaultPeriod = 100_000 // microseconds, of the kernel's CPU quota
+	mib           = 1 << 20
+)
+
+// containerOf reads the engine's description of a container. before is what
+// was known of it, or nil. Any field may be missing: engines of different
+// versions, and those that only look like Docker, leave out different ones.
+// https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerInspect
+func containerOf(id string, r *container.InspectResponse, before *local.Container) *local.Container {
+	base, config, host, settings := parts(r)
+	name := strings.TrimPrefix(base.Name, "/")
+	c := &local.Container{
+		ID:         id,
+		EndpointID: local.EndpointID(id),
+		DockerName: name,
+		Labels:     config.Labels,
+		Project:    config.Labels[local.LabelComposeProject],
+		Service:    config.Labels[local.LabelComposeService],
+		Name:       cmp.Or(config.Labels[local.LabelContainerName], config.Labels[local.LabelComposeService], name),
+		Type:       cmp.Or(config.Labels[local.LabelType], "NORMAL"),
+		Image:      config.Image,
+		ImageID:    base.Image,
+
+		State:     stateOf(base.State),
+		CreatedAt: timeOf(base.Created),
+		StartedAt: timeOf(base.State.StartedAt),
+
+		CPU:    cpuOf(host.Resources),
+		Memory: memoryOf(host.Memory),
+
+		NetworkMode: string(host.NetworkMode),
+		Networks:    networksOf(settings, string(host.NetworkMode)),
+		Ports:       portsOf(settings),
+		Volumes:     volumesOf(r.Mounts),
+
+		LogDriver:  host.LogConfig.Type,
+		LogOptions: host.LogConfig.Config,
+	}
+	if shared, ok := strings.CutPrefix(c.NetworkMode, "container:"); ok {
+		c.SharesWith = shared // a name, perhaps; the index knows the ids
+	}
+	if !c.State.Alive() {
+		c.FinishedAt = timeOf(base.State.FinishedAt)
+		c.ExitCode = base.State.ExitCode
+	}
+	if hasHealth(config, base.State) {
+		c.Health = healthOf(config.Healthcheck, base.State.Health, c, before)
+	}
+	if policy := host.RestartPolicy.Name; policy != "" && policy != container.RestartPolicyDisabled {
+		count := base.RestartCount
+		c.RestartCount = &count
+	}
+	return c
+}
+
+// parts returns the parts of a description, empty ones for those it lacks.
+func parts(r *container.InspectResponse) (*container.ContainerJSONBase, *container.Config, *container.HostConfig, *container.NetworkSettings) {
+	var base container.ContainerJSONBase
+	if r.ContainerJSONBase != nil {
+		base = *r.ContainerJSONBase
+	}
+	if base.State == nil {
+		base.State = &container.State{}
+	}
+	return &base, cmp.Or(r.Config, &container.Config{}), cmp.Or(base.HostConfig, &container.HostConfig{}), cmp.Or(r.NetworkSettings, &container.NetworkSettings{})
+}
+
+// stateOf falls back on the single flags where the status is missing.
+func stateOf(s *container.State) local.State {
+	switch {
+	case s.Status != "":
+		return local.State(s.Status)
+	case s.Paused:
+		return local.Paused
+	case s.Restarting:
+		return local.Restarting
+	case s.Running:
+		return local.Running
+	case s.Dead:
+		return local.Dead
+	case timeOf(s.StartedAt).IsZero():
+		return local.Created
+	default:
+		return local.Exited
+	}
+}
+
+// timeOf reads a time; the engine's "never" is the zero time.
+func timeOf(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+// cpuOf returns CPU units. The three ways to limit a container exclude each
+// other, but for shares, which are no more than a weight.
+func cpuOf(r container.Resources) float64 {
+	switch {
+	case r.NanoCPUs > 0:
+		return float64(r.NanoCPUs) * unitsPerCPU / 1e9
+	case r.CPUQuota > 0:
+		return float64(r.CPUQuota) * unitsPerCPU / float64(cmp.Or(max(r.CPUPeriod, 0), defaultPeriod))
+	default:
+		return float64(max(r.CPUShares, 0))
+	}
+}
+
+func memoryOf(bytes int64) int64 {
+	if bytes <= 0 {
+		return 0
+	}
+	return max(bytes/mib, 1)
+}
+
+func networksOf(settings *container.NetworkSettings, mode string) []local.Network {
+	endpoints := settings.Networks
+	if len(endpoints) == 0 && settings.IPAddress != "" {
+		// The default bridge as the engine described it before it had
+		// networks with names, and some that imitate it still do.
+		endpoints = map[string]*network.EndpointSettings{cmp.Or(strings.Replace(mode, "default", "bridge", 1), "bridge"): {
+			IPAddress: settings.IPAddress, IPPrefixLen: settings.IPPrefixLen, Gateway: settings.Gateway,
+			GlobalIPv6Address: settings.GlobalIPv6Address, GlobalIPv6PrefixLen: settings.GlobalIPv6PrefixLen, IPv6Gateway: settings.IPv6Gateway,
+			MacAddress: settings.MacAddress,
+		}}
+	}
+	var list []local.Network
+	for name, e := range endpoints {
+		n := local.Network{Name: name}
+		if e != nil {
+			n.IPv4, n.IPv4Subnet = addressOf(e.IPAddress, e.IPPrefixLen)
+			n.IPv6, n.IPv6Subnet = addressOf(e.GlobalIPv6Address, e.GlobalIPv6PrefixLen)
+			n.IPv4Gateway, _ = addressOf(e.Gateway, 0)
+			n.IPv6Gateway, _ = addressOf(e.IPv6Gateway, 0)
+			n.MAC = e.MacAddress
+		}
+		list = append(list, n)
+	}
+	slices.SortFunc(list, func(a, b local.Network) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// addressOf returns the address and the network of that many bits around it.
+func addressOf(s string, bits int) (netip.Addr, netip.Prefix) {
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.IsUnspecified() {
+		return netip.Addr{}, netip.Prefix{}
+	}
+	addr = addr.Unmap()
+	if bits <= 0 {
+		return addr, netip.Prefix{}
+	}
+	subnet, err := addr.Prefix(bits)
+	if err != nil {
+		return addr, netip.Prefix{}
+	}
+	return addr, subnet
+}
+
+func portsOf(settings *container.NetworkSettings) []local.Port {
+	var list []local.Port
+	for port, bindings := range settings.Ports {
+		for _, b := range bindings {
+			published, err := strconv.ParseUint(b.HostPort, 10, 16)
+			if err != nil || published == 0 {
+				continue
+			}
+			list = append(list, local.Port{Container: uint16(port.Int()), Host: uint16(published), HostIP: b.HostIP, Protocol: port.Proto()})
+		}
+	}
+	slices.SortFunc(list, func(a, b local.Port) int {
+		return cmp.Or(cmp.Compare(a.Container, b.Container), strings.Compare(a.Protocol, b.Protocol), strings.Compare(a.HostIP, b.HostIP), cmp.Compare(a.Host, b.Host))
+	})
+	return list
+}
+
+func volumesOf(mounts []container.MountPoint) []local.Volume {
+	var list []local.Volume
+	for _, m := range mounts {
+		v := local.Volume{Source: m.Source, Destination: m.Destination}
+		if m.Type != mount.TypeBind {
+			v.Name = m.Name
+		}
+		list = append(list, v)
+	}
+	slices.SortFunc(list, func(a, b local.Volume) int { return strings.Compare(a.Destination, b.Destination) })
+	return list
+}

@@ -1,0 +1,140 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+const (
+	// refreshTimeout is how long a refresh may take.
+	refreshTimeout = 2 * time.Second
+	// failureMemory is how long a refresh that could not even list the
+	// containers answers for those after it.
+	failureMemory = 250 * time.Millisecond
+	// refreshParallel is how many containers a refresh asks about at a time.
+	// The engine makes those wait whose start is going on, which costs it
+	// nothing, and none of them may hold up the others.
+	refreshParallel = 32
+	// refreshRounds is how often a refresh asks again about containers to
+	// which something happened while it asked.
+	refreshRounds = 3
+)
+
+// questions makes callers of Refresh share what they ask the engine. One
+// question at a time is on its way; those who come meanwhile share the next.
+type questions struct {
+	mu           sync.Mutex
+	asked, next  *question
+	failed       error
+	failedBefore time.Time // until then failed is the answer
+}
+
+// question is one refresh. The fields are set when done is closed.
+type question struct {
+	done      chan struct{}
+	directory *local.Directory
+	err       error
+}
+
+// Refresh asks the engine which containers there are and returns a snapshot
+// that is not older than the call. Concurrent calls share one question. It
+// takes two seconds at most, or the rest of the question before it longer.
+//
+// The error is Unavailable when the engine does not answer, and Timeout when
+// it holds back the description of a container whose start takes long; what
+// did come to be known is in Current then.
+func (c *Client) Refresh(ctx context.Context) (*local.Directory, error) {
+	q, err := c.ask()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-q.done:
+		return q.directory, q.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for Docker: %w", ctx.Err())
+	}
+}
+
+// ask returns the first question that is not on its way yet.
+func (c *Client) ask() (*question, error) {
+	s := &c.questions
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil && time.Now().Before(s.failedBefore) {
+		return nil, s.failed
+	}
+	if s.asked != nil {
+		if s.next == nil {
+			s.next = &question{done: make(chan struct{})}
+		}
+		return s.next, nil
+	}
+	q := &question{done: make(chan struct{})}
+	if !c.work.do(func() { c.answer(q) }) {
+		return nil, local.Errorf(local.Unavailable, "ecs-local is shutting down")
+	}
+	s.asked = q
+	return q, nil
+}
+
+// answer answers a question, and those that are asked meanwhile.
+func (c *Client) answer(q *question) {
+	s := &c.questions
+	for q != nil {
+		var dead bool
+		q.directory, dead, q.err = c.refresh()
+		close(q.done)
+		s.mu.Lock()
+		s.failed = nil
+		if dead {
+			s.failed, s.failedBefore = q.err, time.Now().Add(failureMemory)
+			if s.next != nil {
+				s.next.err = q.err
+				close(s.next.done)
+				s.next = nil
+			}
+		}
+		q, s.next = s.next, nil
+		s.asked = q
+		s.mu.Unlock()
+	}
+}
+
+// refresh asks the engine. dead reports that it could not be asked at all.
+func (c *Client) refresh() (directory *local.Directory, dead bool, err error) {
+	ctx, cancel := context.WithTimeout(c.alive, refreshTimeout)
+	defer cancel()
+	if err := c.ready(ctx); err != nil {
+		return nil, true, err
+	}
+	ids, err := c.list(ctx, false)
+	if err != nil {
+		return nil, true, c.explain(err)
+	}
+	for range refreshRounds {
+		err = c.describeAll(ctx, ids, refreshParallel)
+		directory = c.publish()
+		if err != nil {
+			return nil, false, c.unfinished(err)
+		}
+		if ids = c.index.stale(); len(ids) == 0 {
+			break
+		}
+	}
+	return directory, false, nil
+}
+
+// unfinished says that the engine did not describe every container.
+func (c *Client) unfinished(err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return c.explain(err)
+	}
+	return &local.Error{Code: local.Timeout, Err: err,
+		Msg: fmt.Sprintf("the Docker engine did not describe all its containers within %v, perhaps because one is just starting: try again", refreshTimeout)}
+}

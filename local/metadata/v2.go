@@ -1,0 +1,87 @@
+package metadata
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// Versions 2 and 3 show the same documents.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v2.html
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v3.html
+
+type taskV2 struct {
+	taskHead
+
+	Containers            []containerV2     `json:"Containers,omitempty"`
+	Limits                *limits           `json:"Limits,omitempty"`
+	ExecutionStoppedAt    *time.Time        `json:"ExecutionStoppedAt,omitempty"`
+	AvailabilityZone      string            `json:"AvailabilityZone,omitempty"`
+	TaskTags              map[string]string `json:"TaskTags,omitempty"`
+	ContainerInstanceTags map[string]string `json:"ContainerInstanceTags,omitempty"`
+}
+
+type containerV2 struct {
+	containerHead
+
+	Networks []networkV2 `json:"Networks,omitempty"`
+	Health   *health     `json:"Health,omitempty"`
+	Volumes  []volume    `json:"Volumes,omitempty"`
+}
+
+type networkV2 struct {
+	NetworkMode   string   `json:"NetworkMode,omitempty"`
+	IPv4Addresses []string `json:"IPv4Addresses,omitempty"`
+}
+
+func newTaskV2(t *local.Task, withTags bool) taskV2 {
+	doc := taskV2{
+		taskHead:           newTaskHead(t),
+		Limits:             newTaskLimits(t),
+		ExecutionStoppedAt: timestamp(stoppedAt(t)),
+		AvailabilityZone:   availabilityZone(t),
+	}
+	for _, c := range t.Containers {
+		doc.Containers = append(doc.Containers, newContainerV2(t, c))
+	}
+	if withTags {
+		doc.TaskTags, doc.ContainerInstanceTags = t.Tags, t.InstanceTags
+	}
+	return doc
+}
+
+func newContainerV2(t *local.Task, c *local.Container) containerV2 {
+	doc := containerV2{
+		containerHead: newContainerHead(t, c),
+		Networks:      newNetworksV2(c),
+		Health:        newHealth(c.Health),
+		Volumes:       newVolumes(c.Volumes),
+	}
+	for i := range doc.Ports {
+		doc.Ports[i].HostIP = "" // came with version 4
+	}
+	return doc
+}
+
+// newNetworksV2 lists the container's networks; when it has none of its own,
+// its network mode. Nothing is listed when neither is known.
+func newNetworksV2(c *local.Container) []networkV2 {
+	var list []networkV2
+	for _, n := range c.Networks {
+		list = append(list, networkV2{NetworkMode: networkMode(c, n.Name), IPv4Addresses: addresses(n.IPv4)})
+	}
+	if mode := networkMode(c, c.NetworkMode); len(list) == 0 && mode != "" {
+		list = []networkV2{{NetworkMode: mode, IPv4Addresses: addresses(netip.Addr{})}}
+	}
+	return list
+}
+
+// addresses lists one address. The agent lists an empty one for a container
+// that has none, and so do we.
+func addresses(addr netip.Addr) []string {
+	if !addr.IsValid() {
+		return []string{""}
+	}
+	return []string{addr.String()}
+}

@@ -1,0 +1,185 @@
+package metadata
+
+import (
+	"cmp"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// What the versions have in common. The types follow the agent's, so that
+// what they print and what they leave out is the same:
+// https://github.com/aws/amazon-ecs-agent/tree/master/ecs-agent/tmds/handlers
+
+// limits is used for tasks (processors, MiB) and containers (CPU units, MiB).
+type limits struct {
+	CPU    *float64 `json:"CPU,omitempty"`
+	Memory *int64   `json:"Memory,omitempty"`
+}
+
+// port shows HostIP in v4 only.
+type port struct {
+	ContainerPort uint16 `json:"ContainerPort,omitempty"`
+	Protocol      string `json:"Protocol,omitempty"`
+	HostPort      uint16 `json:"HostPort,omitempty"`
+	HostIP        string `json:"HostIp,omitempty"`
+}
+
+type volume struct {
+	DockerName  string `json:"DockerName,omitempty"`
+	Source      string `json:"Source,omitempty"`
+	Destination string `json:"Destination,omitempty"`
+}
+
+type health struct {
+	Status      string     `json:"status,omitempty"`
+	StatusSince *time.Time `json:"statusSince,omitempty"`
+	ExitCode    int        `json:"exitCode,omitempty"`
+	Output      string     `json:"output,omitempty"`
+}
+
+// containerHead is how every container document begins.
+type containerHead struct {
+	DockerID      string            `json:"DockerId"`
+	Name          string            `json:"Name"`
+	DockerName    string            `json:"DockerName"`
+	Image         string            `json:"Image"`
+	ImageID       string            `json:"ImageID"`
+	Ports         []port            `json:"Ports,omitempty"`
+	Labels        map[string]string `json:"Labels,omitempty"`
+	DesiredStatus string            `json:"DesiredStatus"`
+	KnownStatus   string            `json:"KnownStatus"`
+	ExitCode      *int              `json:"ExitCode,omitempty"`
+	Limits        limits            `json:"Limits"`
+	CreatedAt     *time.Time        `json:"CreatedAt,omitempty"`
+	StartedAt     *time.Time        `json:"StartedAt,omitempty"`
+	FinishedAt    *time.Time        `json:"FinishedAt,omitempty"`
+	Type          string            `json:"Type"`
+}
+
+// taskHead is how every task document begins.
+type taskHead struct {
+	Cluster       string `json:"Cluster"`
+	TaskARN       string `json:"TaskARN"`
+	Family        string `json:"Family"`
+	Revision      string `json:"Revision"`
+	DesiredStatus string `json:"DesiredStatus,omitempty"`
+	KnownStatus   string `json:"KnownStatus"`
+}
+
+func newContainerHead(t *local.Task, c *local.Container) containerHead {
+	h := containerHead{
+		DockerID:      c.ID,
+		Name:          c.Name,
+		DockerName:    strings.TrimPrefix(c.DockerName, "/"),
+		Image:         c.Image,
+		ImageID:       c.ImageID,
+		Ports:         newPorts(c.Ports),
+		Labels:        newLabels(t, c),
+		DesiredStatus: desiredContainerStatus(t, c),
+		KnownStatus:   containerStatus(c),
+		Limits:        newContainerLimits(c),
+		CreatedAt:     timestamp(c.CreatedAt),
+		StartedAt:     timestamp(c.StartedAt),
+		Type:          cmp.Or(c.Type, "NORMAL"),
+	}
+	if ended(c) {
+		code := c.ExitCode
+		h.ExitCode, h.FinishedAt = &code, timestamp(c.FinishedAt)
+	}
+	return h
+}
+
+func newTaskHead(t *local.Task) taskHead {
+	return taskHead{
+		Cluster:       t.Cluster,
+		TaskARN:       t.ARN,
+		Family:        t.Family,
+		Revision:      t.Revision,
+		DesiredStatus: desiredStatus(t),
+		KnownStatus:   taskStatus(t),
+	}
+}
+
+// newLabels returns the container's labels and those that the agent sets,
+// which win.
+func newLabels(t *local.Task, c *local.Container) map[string]string {
+	labels := make(map[string]string, len(c.Labels)+5)
+	maps.Copy(labels, c.Labels)
+	labels[local.LabelCluster] = t.Cluster
+	labels[local.LabelContainerName] = c.Name
+	labels[local.LabelTaskARN] = t.ARN
+	labels[local.LabelFamily] = t.Family
+	labels[local.LabelRevision] = t.Revision
+	return labels
+}
+
+// newContainerLimits shows both limits, whether they are set or not. Docker
+// takes no fewer than two CPU shares, and that is what the agent shows.
+func newContainerLimits(c *local.Container) limits {
+	cpu, memory := max(c.CPU, 2), c.Memory
+	return limits{CPU: &cpu, Memory: &memory}
+}
+
+// newTaskLimits shows the limits that are set; nil when none is.
+func newTaskLimits(t *local.Task) *limits {
+	if t.CPU == 0 && t.Memory == 0 {
+		return nil
+	}
+	l := &limits{}
+	if cpu := t.CPU; cpu != 0 {
+		l.CPU = &cpu
+	}
+	if memory := t.Memory; memory != 0 {
+		l.Memory = &memory
+	}
+	return l
+}
+
+func newPorts(ports []local.Port) []port {
+	var list []port
+	for _, p := range ports {
+		list = append(list, port{ContainerPort: p.Container, Protocol: p.Protocol, HostPort: p.Host, HostIP: p.HostIP})
+	}
+	return list
+}
+
+func newVolumes(volumes []local.Volume) []volume {
+	var list []volume
+	for _, v := range volumes {
+		list = append(list, volume{DockerName: v.Name, Source: v.Source, Destination: v.Destination})
+	}
+	return list
+}
+
+// newHealth is nil without a health check and empty before its first result.
+func newHealth(h *local.Health) *health {
+	if h == nil {
+		return nil
+	}
+	return &health{Status: h.Status, StatusSince: timestamp(h.Since), ExitCode: h.ExitCode, Output: h.Output}
+}
+
+// networkMode is the mode that a label names, or else what Docker says.
+func networkMode(c *local.Container, docker string) string {
+	return cmp.Or(c.Labels[local.LabelNetworkMode], docker)
+}
+
+// availabilityZone is empty for a task outside AWS, which is in no zone.
+func availabilityZone(t *local.Task) string {
+	if t.LaunchType == launchExternal {
+		return ""
+	}
+	return t.AvailabilityZone
+}
+
+// timestamp returns a time in UTC; nil, which is left out, for the zero time.
+func timestamp(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
