@@ -103,6 +103,11 @@ type control struct {
 // that are containers of a task.
 func NewControl(d ControlDeps) http.Handler {
 	c := &control{server: &server{runtime: d.Runtime, log: d.Log}, deps: d}
+	return guard(d.AllowedHosts, d.Log, c.outsiders(tidyPath(c.router())))
+}
+
+// router is the route table of the control API.
+func (c *control) router() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 
 	r.Handle("/healthz", c.get(c.health))
@@ -113,7 +118,7 @@ func NewControl(d ControlDeps) http.Handler {
 	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {
 		return nil, local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API")
 	})
-	return guard(d.AllowedHosts, d.Log, c.outsiders(tidyPath(r)))
+	return r
 }
 
 // outsiders refuses the containers that ecs-local serves: they must not steer

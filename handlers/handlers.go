@@ -62,11 +62,11 @@ func New(d Deps) http.Handler {
 		documents:   &documents{renderer: d.Documents},
 		log:         d.Log,
 	}
-	return guard(d.AllowedHosts, d.Log, byAddress(s.ecsRoutes()))
+	return guard(d.AllowedHosts, d.Log, byAddress(tidyPath(s.ecsRouter())))
 }
 
-// ecsRoutes is the route table of 169.254.170.2.
-func (s *server) ecsRoutes() http.Handler {
+// ecsRouter is the route table of 169.254.170.2.
+func (s *server) ecsRouter() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 
 	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
@@ -102,5 +102,5 @@ func (s *server) ecsRoutes() http.Handler {
 	}
 
 	r.NotFoundHandler = s.unrouted("ecs")
-	return tidyPath(r)
+	return r
 }

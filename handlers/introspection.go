@@ -39,6 +39,11 @@ type introspection struct {
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-introspection.html
 func NewIntrospection(d IntrospectionDeps) http.Handler {
 	i := &introspection{server: &server{runtime: d.Runtime, log: d.Log}, version: d.Version, license: d.License}
+	return guard(d.AllowedHosts, d.Log, i.router())
+}
+
+// router is the route table of the introspection API.
+func (i *introspection) router() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 
 	r.Handle("/license", http.HandlerFunc(i.serveLicense))
@@ -48,7 +53,7 @@ func NewIntrospection(d IntrospectionDeps) http.Handler {
 	r.NotFoundHandler = i.serve(func(*http.Request) (int, document, error) {
 		return http.StatusOK, document(`{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}`), nil
 	})
-	return guard(d.AllowedHosts, d.Log, r)
+	return r
 }
 
 // serve writes what an endpoint returns, with its status.

@@ -32,8 +32,8 @@ const maxAttempts = 3
 // without a restart. As long as nothing has changed, the account stays the same.
 type base struct {
 	opts    Options
-	mu      sync.Mutex
-	current *account // nil until there is one
+	mu      sync.Mutex              // one resolves at a time
+	current atomic.Pointer[account] // nil until there is one
 }
 
 func newBase(opts Options) *base { return &base{opts: opts} }
@@ -49,7 +49,7 @@ func (b *base) account(ctx context.Context) (*account, error) {
 		return nil, explainConfig(err)
 	}
 	env, shared := sources(cfg)
-	if a := b.current; a != nil && reflect.DeepEqual(a.env, env) && reflect.DeepEqual(a.shared, shared) {
+	if a := b.current.Load(); a != nil && reflect.DeepEqual(a.env, env) && reflect.DeepEqual(a.shared, shared) {
 		return a, nil
 	}
 	if err := b.admit(env, shared); err != nil {
@@ -66,7 +66,7 @@ func (b *base) account(ctx context.Context) (*account, error) {
 	a := &account{env: env, shared: shared, region: cfg.Region, chain: cfg.Credentials, opts: b.opts}
 	cfg.Credentials = a
 	a.sts = sts.NewFromConfig(cfg)
-	b.current = a
+	b.current.Store(a)
 	return a, nil
 }
 
@@ -85,12 +85,10 @@ func (b *base) region(ctx context.Context) string {
 
 // knownIdentity returns the identity of the base credentials if STS was asked.
 func (b *base) knownIdentity() *identity {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.current == nil {
-		return nil
+	if a := b.current.Load(); a != nil {
+		return a.identity.Load()
 	}
-	return b.current.identity.Load()
+	return nil
 }
 
 func (b *base) load(ctx context.Context, more ...func(*config.LoadOptions) error) (aws.Config, error) {
@@ -99,7 +97,7 @@ func (b *base) load(ctx context.Context, more ...func(*config.LoadOptions) error
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
 				o.MaxAttempts = maxAttempts
-				o.MaxBackoff = time.Second
+				o.MaxBackoff = 500 * time.Millisecond
 			})
 		}),
 		// An attempt that hangs leaves time for another one. It also ends the

@@ -340,3 +340,20 @@ func TestOffline(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkNew is part of the time from start to first answer.
+func BenchmarkNew(b *testing.B) {
+	home := b.TempDir()
+	b.Setenv("AWS_CONFIG_FILE", filepath.Join(home, "config"))
+	b.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(home, "credentials"))
+	if err := os.WriteFile(filepath.Join(home, "credentials"), []byte("[default]\n"+baseProfile), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		s, err := creds.New(context.Background(), creds.Options{Mode: creds.ModeSTS})
+		if err != nil || s.Status().LastError != "" {
+			b.Fatal(err, s.Status().LastError)
+		}
+		s.Close()
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
 	"regexp"
 	"strings"
 	"sync"
@@ -12,6 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/ecs-local/ecs-local/local"
 )
@@ -242,6 +247,69 @@ func TestCacheStopsWhenClosed(t *testing.T) {
 		synctest.Wait()
 		if n := s.calls.Load(); n != before {
 			t.Errorf("%d calls after close", n-before)
+		}
+	})
+}
+
+func TestBaseCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var calls int
+		var failing error
+		a := &account{opts: Options{Log: slog.New(slog.DiscardHandler)}}
+		a.chain = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			calls++
+			return aws.Credentials{AccessKeyID: "k", SecretAccessKey: "s", SessionToken: "t", CanExpire: true, Expires: time.Now().Add(time.Hour)}, failing
+		}))
+		retrieve := func(after time.Duration, wantCalls int, wantLeft time.Duration) {
+			t.Helper()
+			time.Sleep(after)
+			v, err := a.Retrieve(context.Background())
+			if err != nil || time.Until(v.Expires) != wantLeft || calls != wantCalls {
+				t.Errorf("%v left after %d calls, %v; want %v after %d", time.Until(v.Expires), calls, err, wantLeft, wantCalls)
+			}
+		}
+		retrieve(0, 1, time.Hour)
+		retrieve(39*time.Minute, 1, 21*time.Minute)
+		retrieve(time.Minute, 2, time.Hour)
+		failing = errDown
+		retrieve(45*time.Minute, 3, 15*time.Minute) // the old ones are still good
+		time.Sleep(15 * time.Minute)
+		if _, err := a.Retrieve(context.Background()); !errors.Is(err, errDown) {
+			t.Errorf("expired: got %v", err)
+		}
+		failing = nil
+		retrieve(0, 5, time.Hour)
+	})
+}
+
+// stsTransport answers GetCallerIdentity without a network, so that the clock
+// can be synctest's.
+type stsTransport struct{ calls int }
+
+func (s *stsTransport) Do(r *http.Request) (*http.Response, error) {
+	s.calls++
+	body := `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::111122223333:user/dev</Arn><Account>111122223333</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+}
+
+func TestIdentityIsAskedForOncePerBaseCredentials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		retrieved := 0
+		a := &account{opts: Options{Timeout: DefaultTimeout, Log: slog.New(slog.DiscardHandler)}}
+		a.chain = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			retrieved++
+			return aws.Credentials{AccessKeyID: strings.Repeat("k", retrieved), SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}, nil
+		}))
+		wire := &stsTransport{}
+		a.sts = sts.New(sts.Options{Region: "us-east-1", Credentials: a, HTTPClient: wire})
+		for _, want := range []int{1, 1, 2} { // renewed after 40 minutes
+			id, err := a.whoami(context.Background())
+			if err != nil || id.account != "111122223333" || id.partition != "aws" || wire.calls != want {
+				t.Errorf("got %+v, %v after %d calls, want %d", id, err, wire.calls, want)
+			}
+			time.Sleep(25 * time.Minute)
 		}
 	})
 }

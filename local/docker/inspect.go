@@ -10,7 +10,6 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
-	"github.com/docker/docker/api/types/network"
 
 	"github.com/ecs-local/ecs-local/local"
 )
@@ -48,7 +47,7 @@ func containerOf(id string, r *container.InspectResponse, before *local.Containe
 		Memory: memoryOf(host.Memory),
 
 		NetworkMode: string(host.NetworkMode),
-		Networks:    networksOf(settings, string(host.NetworkMode)),
+		Networks:    networksOf(settings),
 		Ports:       portsOf(settings),
 		Volumes:     volumesOf(r.Mounts),
 
@@ -133,19 +132,9 @@ func memoryOf(bytes int64) int64 {
 	return max(bytes/mib, 1)
 }
 
-func networksOf(settings *container.NetworkSettings, mode string) []local.Network {
-	endpoints := settings.Networks
-	if len(endpoints) == 0 && settings.IPAddress != "" {
-		// The default bridge as the engine described it before it had
-		// networks with names, and some that imitate it still do.
-		endpoints = map[string]*network.EndpointSettings{cmp.Or(strings.Replace(mode, "default", "bridge", 1), "bridge"): {
-			IPAddress: settings.IPAddress, IPPrefixLen: settings.IPPrefixLen, Gateway: settings.Gateway,
-			GlobalIPv6Address: settings.GlobalIPv6Address, GlobalIPv6PrefixLen: settings.GlobalIPv6PrefixLen, IPv6Gateway: settings.IPv6Gateway,
-			MacAddress: settings.MacAddress,
-		}}
-	}
+func networksOf(settings *container.NetworkSettings) []local.Network {
 	var list []local.Network
-	for name, e := range endpoints {
+	for name, e := range settings.Networks {
 		n := local.Network{Name: name}
 		if e != nil {
 			n.IPv4, n.IPv4Subnet = addressOf(e.IPAddress, e.IPPrefixLen)

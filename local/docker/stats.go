@@ -99,7 +99,7 @@ func hasProcess(c *local.Container) bool { return c.State == local.Running || c.
 func (c *Client) openStream(id string, now time.Time) *samplesOf {
 	ctx, cancel := context.WithCancel(c.alive)
 	s := &samplesOf{first: make(chan struct{}), born: now, cancel: cancel}
-	if !c.work.do(func() { c.sample(ctx, id, s) }) {
+	if !c.work.do(func() { s.endWhenUnread(ctx) }) || !c.work.do(func() { c.sample(ctx, id, s) }) {
 		cancel()
 		return nil
 	}
@@ -120,7 +120,6 @@ func (c *Client) sample(ctx context.Context, id string, s *samplesOf) {
 		s.latest.Store(nil)
 		s.once.Do(func() { close(s.first) })
 	}()
-	defer s.endWhenUnread().Stop()
 	for {
 		err := c.readSamples(ctx, id, s)
 		if ctx.Err() != nil || errors.Is(err, errEnded) || errdefs.IsNotFound(err) {
@@ -138,17 +137,16 @@ func (c *Client) sample(ctx context.Context, id string, s *samplesOf) {
 }
 
 // endWhenUnread ends the stream when nobody has asked for a minute.
-func (s *samplesOf) endWhenUnread() *time.Timer {
-	var timer *time.Timer
-	timer = time.AfterFunc(unreadTimeout, func() {
-		unread := time.Since(s.born) - time.Duration(s.lastUse.Load())
-		if unread >= unreadTimeout {
-			s.cancel()
+func (s *samplesOf) endWhenUnread(ctx context.Context) {
+	for wait := unreadTimeout; wait > 0; {
+		select {
+		case <-ctx.Done():
 			return
+		case <-time.After(wait):
 		}
-		timer.Reset(unreadTimeout - unread)
-	})
-	return timer
+		wait = unreadTimeout - (time.Since(s.born) - time.Duration(s.lastUse.Load()))
+	}
+	s.cancel()
 }
 
 // errEnded says that the container does not run any more.

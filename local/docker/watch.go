@@ -9,11 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
-
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/errgroup"
 )
@@ -32,6 +31,9 @@ const (
 	// parallel is how many containers are asked about at a time in the
 	// background.
 	parallel = 8
+	// describeRetry is when a container that could not be described is asked
+	// about again.
+	describeRetry = 5 * time.Second
 	// lull is how long descriptions are collected before they are published.
 	lull = 5 * time.Millisecond
 	// overlap is how much of the past the event stream begins with.
@@ -103,6 +105,8 @@ func (c *Client) session(ctx context.Context) (synced bool, err error) {
 	queue, failed := c.subscribe(ctx, &background)
 	sync := make(chan error, 1)
 	background.Go(func() { sync <- c.readAll(ctx) })
+	retry := time.NewTicker(describeRetry)
+	defer retry.Stop()
 	var timer <-chan time.Time
 	for {
 		select {
@@ -118,6 +122,10 @@ func (c *Client) session(ctx context.Context) (synced bool, err error) {
 		case <-timer:
 			timer = nil
 			c.publish()
+		case <-retry.C:
+			if synced {
+				c.index.requeue()
+			}
 		case err := <-sync:
 			if err != nil {
 				return false, cause(ctx, err)
@@ -250,6 +258,7 @@ func (c *Client) describeQueued(ctx context.Context) {
 		if err := c.describe(ctx, id); err != nil {
 			c.log.Debug("cannot describe a container", slog.Any("err", err))
 		}
+		c.index.done(id)
 	}
 }
 

@@ -223,7 +223,7 @@ func TestDocuments(t *testing.T) {
 	full := local.Network{
 		Name:        "ecs-local",
 		IPv4:        netip.MustParseAddr("169.254.172.3"),
-		IPv4Subnet:  netip.MustParsePrefix("169.254.168.0/21"),
+		IPv4Subnet:  netip.MustParsePrefix("169.254.168.1/21"), // with host bits
 		IPv4Gateway: netip.MustParseAddr("169.254.168.1"),
 		MAC:         "02:42:a9:fe:ac:03",
 	}
@@ -273,6 +273,11 @@ func TestDocuments(t *testing.T) {
 		"two networks":       {container: web(func(c *local.Container) { c.Networks = []local.Network{full, dual} })},
 		"IPv6":               {container: web(func(c *local.Container) { c.Networks = []local.Network{onlyIPv6} })},
 		"unknown subnet":     {container: web(func(c *local.Container) { c.Networks = []local.Network{noPrefix} })},
+		"stopped, subnets known": {container: web(stopped, func(c *local.Container) {
+			gone := dual
+			gone.IPv4, gone.IPv6, gone.MAC = netip.Addr{}, netip.Addr{}, ""
+			c.Networks = []local.Network{gone}
+		})},
 		"awsvpc by label": {container: web(func(c *local.Container) {
 			c.Networks, c.Labels = []local.Network{full}, map[string]string{local.LabelNetworkMode: "awsvpc"}
 		})},

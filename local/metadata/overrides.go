@@ -85,9 +85,9 @@ type member struct {
 	name  string
 	key   []byte // the name in quotes, as it was written
 	value []byte // compact; nil for an object
-	// fields is the value when that is an object.
-	fields   object
+	// isObject says that fields is the value, and not value.
 	isObject bool
+	fields   object
 }
 
 func (m member) isNull() bool { return string(m.value) == "null" }
@@ -111,8 +111,6 @@ func merge(target, patch object) object {
 		}
 		if m.isObject {
 			target[i].fields = merge(target[i].fields, m.fields) // of another value: none
-		} else {
-			target[i].fields = nil
 		}
 		target[i].value, target[i].isObject = m.value, m.isObject
 	}

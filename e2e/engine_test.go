@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/client"
+)
+
+// A daemon is a Docker engine of the test's own, beside the machine's: other
+// state, other socket, no rule in the machine's firewall.
+type daemon struct {
+	*client.Client
+	dir     string
+	process *exec.Cmd
+	gone    chan struct{}
+}
+
+func newDaemon(t *testing.T) *daemon {
+	t.Helper()
+	requireRoot(t)
+	d := &daemon{dir: freeDir(t)}
+	if _, err := exec.LookPath("dockerd"); err != nil {
+		leaveOut(t, "ECS_LOCAL_REQUIRE_DOCKER", "no dockerd to start an engine of the test's own: "+err.Error())
+	}
+	c, err := client.NewClientWithOpts(client.WithHost(d.socket()), client.WithAPIVersionNegotiation())
+	if err != nil {
+		t.Fatalf("make client: %v", err)
+	}
+	d.Client = c
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(d.dir, "log"))
+			t.Logf("log of the test's own engine:\n%s", tail(string(log), 30))
+		}
+		if d.process == nil {
+			d.start(t) // to remove what it left running
+		}
+		d.removeAll(t)
+		end(d.process.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-d.gone:
+		case <-time.After(30 * time.Second):
+			t.Error("the test's own engine did not end")
+			d.kill()
+		}
+	})
+	d.start(t)
+	return d
+}
+
+func (d *daemon) socket() string { return "unix://" + filepath.Join(d.dir, "docker.sock") }
+
+func (d *daemon) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatalf("open log: %v", err)
+	}
+	defer func() { _ = log.Close() }()
+	in := func(name string) string { return filepath.Join(d.dir, name) }
+	d.process = exec.Command("dockerd", "--host", d.socket(), //nolint:gosec // fixed flags
+		"--data-root", in("data"), "--exec-root", in("exec"), "--pidfile", in("pid"),
+		"--containerd-namespace", unique("moby"), "--bridge", "none", "--iptables=false", "--ip-masq=false")
+	d.process.Stdout, d.process.Stderr = log, log
+	d.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.process.Start(); err != nil {
+		t.Fatalf("start dockerd: %v", err)
+	}
+	d.gone = make(chan struct{})
+	go func(cmd *exec.Cmd, gone chan struct{}) {
+		_ = cmd.Wait()
+		close(gone)
+	}(d.process, d.gone)
+	eventually(t, longest, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err := d.Ping(ctx)
+		return err
+	})
+}
+
+// kill ends the engine at once, as a crash would. Its containers go on.
+func (d *daemon) kill() {
+	end(d.process.Process.Pid, syscall.SIGKILL)
+	<-d.gone
+	d.process = nil
+}
+
+func (d *daemon) removeAll(t *testing.T) {
+	t.Helper()
+	list, err := d.ContainerList(within(t, longest), container.ListOptions{All: true})
+	if err != nil {
+		t.Errorf("list containers of the test's own engine: %v", err)
+		return
+	}
+	for _, s := range list {
+		remove(t, d.Client, s.ID)
+	}
+	networks, err := d.NetworkList(within(t, longest), network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelRun+"="+run))})
+	if err != nil {
+		t.Errorf("list networks of the test's own engine: %v", err)
+	}
+	for _, n := range networks {
+		removeNetwork(t, d.Client, n.ID)
+	}
+}
+
+func TestEngineThatIsKilledAndStartedAgainLosesNothing(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	files, err := probeFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := importImage(d.Client, "probe", probeSettings, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	net, prefix := newNetwork(t, d.Client)
+	on := []attachment{{network: net}}
+	s := startServer(t, prefix+"1", []string{"DOCKER_HOST=" + d.socket()}, "--runtime", "docker", "--credentials", "offline")
+	side := sidecar{url: s.url, control: s.control}
+	always := container.HostConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}}
+	var probes []probe
+	for i := range 3 {
+		probes = append(probes, startProbe(t, d.Client, spec{image: image, networks: on, host: always, labels: map[string]string{
+			"com.docker.compose.project": "shop", "com.docker.compose.service": fmt.Sprintf("web%d", i),
+		}}))
+	}
+	everyone := func() {
+		t.Helper()
+		for _, p := range probes {
+			if err := p.own(side); err != nil {
+				t.Error(err)
+			}
+			if got := document[taskDocument](t, p.get(t, side.url+"/v4/task")); len(got.Containers) != len(probes) {
+				t.Errorf("the task of %s has %d containers, want %d", p.name, len(got.Containers), len(probes))
+			}
+		}
+	}
+	everyone()
+
+	d.kill()
+	if said := notReady(t, s.control); !strings.Contains(strings.ToLower(said), "docker") {
+		t.Errorf("/readyz does not say that it is Docker: %s", said)
+	}
+	everyone() // what was known last
+
+	d.start(t)
+	ready(t, s.control)
+	for i, p := range probes {
+		eventually(t, longest, func() error {
+			info, err := d.ContainerInspect(context.Background(), p.id)
+			if err != nil {
+				return err
+			}
+			if !info.State.Running || info.NetworkSettings.Networks[net].IPAddress == "" {
+				return fmt.Errorf("%s is %s", p.name, info.State.Status)
+			}
+			return nil
+		})
+		probes[i] = probeOn(t, d.Client, p.id, net)
+	}
+	everyone()
+	fresh := startProbe(t, d.Client, spec{image: image, networks: on})
+	if err := fresh.own(side); err != nil {
+		t.Errorf("a container that was started after the engine's return: %v", err)
+	}
+}
+
+func TestBrokenConnectionToTheEngineIsMendedWithoutLoss(t *testing.T) {
+	t.Parallel()
+	c := requireDocker(t)
+	net, prefix := newNetwork(t, c)
+	on := []attachment{{network: net}}
+	side := startSidecar(t, c, spec{networks: on})
+	labels := map[string]string{"com.docker.compose.project": unique("p")}
+	stays := startProbe(t, c, spec{networks: on, labels: labels})
+	goes := startProbe(t, c, spec{networks: []attachment{{network: net, address: prefix + "20"}}, labels: labels})
+	eventually(t, soon, func() error { return goes.own(side) })
+
+	side.engine.cut()
+	notReady(t, side.control)
+	if err := stays.own(side); err != nil {
+		t.Errorf("what was known before the connection broke: %v", err)
+	}
+	remove(t, c, goes.id)
+	comes := startProbe(t, c, spec{networks: on, labels: labels})
+	if a := comes.get(t, side.url+"/v4"); a.Status == http.StatusOK {
+		t.Errorf("a container that ecs-local cannot know of was answered %s", a.Body)
+	}
+	side.engine.mend()
+	ready(t, side.control)
+
+	for _, p := range []probe{stays, comes} {
+		if err := p.own(side); err != nil {
+			t.Error(err)
+		}
+		ids := document[taskDocument](t, p.get(t, side.url+"/v4/task")).ids()
+		if !ids[stays.id] || !ids[comes.id] || ids[goes.id] {
+			t.Errorf("the task holds %v; want %s and %s, and not %s, which was removed meanwhile", ids, stays.id, comes.id, goes.id)
+		}
+	}
+	heir := startProbe(t, c, spec{networks: []attachment{{network: net, address: prefix + "20"}}})
+	if err := heir.own(side); err != nil {
+		t.Errorf("the address of the container that was removed meanwhile: %v", err)
+	}
+
+	t.Run("again and again", func(t *testing.T) {
+		for range 5 {
+			side.engine.cut()
+			side.engine.mend()
+			if err := firstRequest(c, side, spec{networks: on}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,82 @@
+package docker
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// event takes in one event. It reports whether an address may have become
+// another container's, so that the snapshot must change before anything else.
+func (x *index) event(m *events.Message) (urgent bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch m.Type {
+	case events.ContainerEventType:
+		return x.containerEvent(m)
+	case events.NetworkEventType:
+		return x.networkEvent(m)
+	default:
+		return false
+	}
+}
+
+func (x *index) containerEvent(m *events.Message) (urgent bool) {
+	id := m.Actor.ID
+	action, _, _ := strings.Cut(string(m.Action), ":")
+	switch events.Action(action) {
+	case events.ActionDestroy:
+		delete(x.entries, id)
+		return true
+	case events.ActionDie:
+		e := x.touch(id)
+		e.removed = e.touched
+		if e.container != nil {
+			e.container = ended(e.container, m)
+		}
+		x.enqueue(id, e)
+		return true
+	case events.ActionCreate, events.ActionStart, events.ActionRename, events.ActionUpdate,
+		events.ActionHealthStatus, events.ActionPause, events.ActionUnPause:
+		x.enqueue(id, x.touch(id))
+	}
+	return false
+}
+
+func (x *index) networkEvent(m *events.Message) (urgent bool) {
+	id := m.Actor.Attributes["container"]
+	if id == "" {
+		return false
+	}
+	switch m.Action {
+	case events.ActionConnect:
+		x.enqueue(id, x.touch(id))
+	case events.ActionDisconnect:
+		e := x.touch(id)
+		e.removed = e.touched
+		if e.container != nil {
+			left := m.Actor.Attributes["name"]
+			e.container = without(e.container, func(p place) bool { return p.network == left })
+		}
+		x.enqueue(id, e)
+		return true
+	}
+	return false
+}
+
+// ended returns the container after its process is gone.
+func ended(c *local.Container, m *events.Message) *local.Container {
+	c = without(c, func(place) bool { return true })
+	c.State = local.Exited
+	if m.TimeNano > 0 {
+		c.FinishedAt = time.Unix(0, m.TimeNano).UTC()
+	}
+	if code, err := strconv.Atoi(m.Actor.Attributes["exitCode"]); err == nil {
+		c.ExitCode = code
+	}
+	return c
+}
