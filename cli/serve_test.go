@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -154,11 +155,11 @@ func TestServeWithoutDockerAndWithoutAnAccount(t *testing.T) {
 		get(t, s.url+path, 200)
 	}
 
-	c := decode[struct{ AccessKeyId, SecretAccessKey, Token, Expiration, RoleArn string }](t, get(t, s.url+"/role/app", 200))
+	c := decode[struct{ AccessKeyID, SecretAccessKey, Token, Expiration, RoleArn string }](t, get(t, s.url+"/role/app", 200))
 	if expires, err := time.Parse(time.RFC3339, c.Expiration); err != nil || time.Until(expires) < 10*time.Minute {
 		t.Errorf("Expiration %q", c.Expiration)
 	}
-	if !strings.HasSuffix(c.RoleArn, ":role/app") || len(c.AccessKeyId) != 20 || c.Token == "" {
+	if !strings.HasSuffix(c.RoleArn, ":role/app") || len(c.AccessKeyID) != 20 || c.Token == "" {
 		t.Errorf("malformed credentials of %q", c.RoleArn)
 	}
 	status := get(t, s.control+"/v1/status", 200)
@@ -172,7 +173,7 @@ func TestServeWithoutDockerAndWithoutAnAccount(t *testing.T) {
 		t.Errorf("status %s", status)
 	}
 	for name, text := range map[string]string{"log": s.log.String(), "status": string(status), "readyz": string(ready), "tasks": string(tasks)} {
-		if strings.Contains(text, c.SecretAccessKey) || strings.Contains(text, c.Token) || strings.Contains(text, c.AccessKeyId) {
+		if strings.Contains(text, c.SecretAccessKey) || strings.Contains(text, c.Token) || strings.Contains(text, c.AccessKeyID) {
 			t.Errorf("%s holds what was handed out", name)
 		}
 	}
@@ -333,7 +334,7 @@ func TestServeCutsOffASlowClient(t *testing.T) {
 	}()
 	_ = conn.SetReadDeadline(begun.Add(4 * readTimeout))
 	answer, err := io.ReadAll(conn)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		t.Fatalf("still connected after %s", time.Since(begun))
 	}
 	if strings.Contains(string(answer), "200 OK") {

@@ -16,13 +16,6 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 )
 
-// request is what an endpoint may know of a request.
-type request struct {
-	*http.Request
-	who  local.Caller // the zero value when the caller is not a container
-	vars map[string]string
-}
-
 // document is a body that is ready to be written.
 type document []byte
 

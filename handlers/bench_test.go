@@ -26,7 +26,7 @@ func BenchmarkHandler(b *testing.B) {
 	f.dir.Store(local.NewDirectory(containers(), selfID, local.Facts{}))
 	h := handlers.New(handlers.Deps{
 		Runtime: f, Credentials: &credentialsFake{}, Documents: metadata.New(metadata.Options{}),
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: io.Discard}, nil)),
 	})
 	for _, path := range []string{"/v4", "/v4/task", "/v3/" + local.EndpointID(webID), "/creds"} {
 		b.Run(path[1:], func(b *testing.B) {

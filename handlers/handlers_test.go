@@ -265,22 +265,22 @@ func TestMetadataIsThatOfTheCaller(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	containersOf := func(body []byte) []string {
-		var doc struct{ Containers []struct{ DockerId string } }
+		var doc struct{ Containers []struct{ DockerID string } }
 		if err := json.Unmarshal(body, &doc); err != nil {
 			t.Fatalf("not a task document: %v: %s", err, body)
 		}
 		var ids []string
 		for _, c := range doc.Containers {
-			ids = append(ids, c.DockerId)
+			ids = append(ids, c.DockerID)
 		}
 		return ids
 	}
 	for _, path := range []string{"/v3", "/v4", "/v3/", "/v4/", "/v4//", "/v3/containers/shop-web-1", "/v4/containers/shop-web", "/v4/containers/web", "/v4/shop-web-1",
 		"/v4/" + local.EndpointID(webID), "/v3/" + local.EndpointID(webID) + "/", "/v4/" + webID, "/v4/" + webID[:12], "/v2/metadata/" + webID, "/v2/metadata/web/"} {
-		var doc struct{ DockerId string }
+		var doc struct{ DockerID string }
 		w := f.do(f.handler, call{path: path})
-		if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.DockerId != webID || w.Code != http.StatusOK {
-			t.Errorf("%s: status %d, container %q, want shop's web", path, w.Code, doc.DockerId)
+		if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.DockerID != webID || w.Code != http.StatusOK {
+			t.Errorf("%s: status %d, container %q, want shop's web", path, w.Code, doc.DockerID)
 		}
 	}
 	for _, path := range []string{"/v2/metadata", "/v2/metadata/", "/v2/metadataWithTags", "/v3/task", "/v4/task", "/v4/task/", "/v4/taskWithTags",

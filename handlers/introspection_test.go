@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"io"
 	"log/slog"
 	"testing"
 
@@ -12,7 +11,7 @@ func TestIntrospection(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	h := onceOnly{t, handlers.NewIntrospection(handlers.IntrospectionDeps{
-		Runtime: f.runtime, Version: "v1.2.3", License: "the licence", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Runtime: f.runtime, Version: "v1.2.3", License: "the licence", Log: slog.New(slog.DiscardHandler),
 	})}
 	const (
 		nothing  = `{"Arn":"","KnownStatus":"","Family":"","Version":"","Containers":null}`
