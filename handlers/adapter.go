@@ -160,21 +160,29 @@ func remote(r *http.Request) (netip.Addr, error) {
 
 // caller says who is calling, by the source address alone. What the current
 // snapshot knows is answered at once; otherwise the runtime is asked anew.
-func (s *server) caller(ctx context.Context, r *http.Request) (local.Caller, error) {
+func (s *server) caller(r *http.Request) (local.Caller, error) {
 	addr, err := remote(r)
 	if err != nil {
 		return local.Caller{}, err
 	}
-	return s.lookUp(ctx, func(d *local.Directory) (local.Caller, error) { return d.WhoIs(addr) },
-		func(d *local.Directory) bool { return d.IsHost(addr) })
+	return s.lookUp(r.Context(), question{
+		ask:     func(d *local.Directory) (local.Caller, error) { return d.WhoIs(addr) },
+		settled: func(d *local.Directory, err error) bool { return err == nil || d.IsHost(addr) },
+	})
 }
 
-// lookUp asks the current snapshot, and on a miss a fresh one. final reports
-// that a miss is certain without asking again.
-func (s *server) lookUp(ctx context.Context, ask func(*local.Directory) (local.Caller, error), final func(*local.Directory) bool) (local.Caller, error) {
+// question is something to ask a snapshot. settled reports whether the answer
+// would be the same if the runtime were asked anew.
+type question struct {
+	ask     func(*local.Directory) (local.Caller, error)
+	settled func(*local.Directory, error) bool
+}
+
+// lookUp asks the current snapshot, and unless that settles it, a fresh one.
+func (s *server) lookUp(ctx context.Context, q question) (local.Caller, error) {
 	dir, synced := s.runtime.Current()
-	who, err := ask(dir)
-	if synced && (err == nil || final(dir)) {
+	who, err := q.ask(dir)
+	if synced && q.settled(dir, err) {
 		return who, err
 	}
 	fresh, refreshErr := s.runtime.Refresh(ctx)
@@ -184,5 +192,5 @@ func (s *server) lookUp(ctx context.Context, ask func(*local.Directory) (local.C
 		}
 		return local.Caller{}, refreshErr
 	}
-	return ask(fresh)
+	return q.ask(fresh)
 }

@@ -127,7 +127,7 @@ func (c *control) outsiders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		addr, err := remote(r)
 		if err == nil && !addr.IsLoopback() {
-			who, err := c.caller(r.Context(), r)
+			who, err := c.caller(r)
 			if err == nil || local.CodeOf(err) == local.Ambiguous {
 				c.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused",
 					slog.String("reason", "the control API is not for task containers"), slog.String("remote", r.RemoteAddr))

@@ -88,7 +88,7 @@ func (s *server) credentialed(role func(*http.Request) (local.Role, error)) http
 		}
 		// Anybody who reaches this address may ask; who it is makes the
 		// session's name.
-		rec.who, _ = s.caller(r.Context(), r)
+		rec.who, _ = s.caller(r)
 		var body any
 		wanted, err := role(r)
 		if err == nil {

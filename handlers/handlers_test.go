@@ -370,6 +370,19 @@ func TestAMissAsksTheRuntimeOnce(t *testing.T) {
 		}
 	})
 
+	t.Run("a name, from a container that was not known yet", func(t *testing.T) {
+		t.Parallel()
+		f := newFixture(t)
+		fresh := container(strings.Repeat("f", 64), "late", "blog", "172.18.0.50", local.Running)
+		f.runtime.refresh = func() (*local.Directory, error) {
+			return local.NewDirectory(append(containers(), fresh), selfID, local.Facts{}), nil
+		}
+		w := f.do(f.handler, call{path: "/v4/containers/blog", from: "172.18.0.50"})
+		if !strings.Contains(w.Body.String(), fresh.ID) {
+			t.Errorf("its own service is meant, not another project's container: %s", w.Body)
+		}
+	})
+
 	t.Run("nothing is asked for who is known, nor for the host", func(t *testing.T) {
 		t.Parallel()
 		f := newFixture(t)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,12 +97,12 @@ func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Cal
 	if id, ok := vars["id"]; ok {
 		return s.find(r, v, k, id)
 	}
-	who, err := s.caller(r.Context(), r)
+	if id, ok := vars["member"]; ok {
+		return s.member(r, k, id)
+	}
+	who, err := s.caller(r)
 	if err != nil {
 		return local.Caller{}, unknownCaller(r, v, err)
-	}
-	if id, ok := vars["member"]; ok {
-		return s.member(who, k, id)
 	}
 	return who, nil
 }
@@ -111,10 +110,25 @@ func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Cal
 // find resolves an identifier in the path, from the point of view of the
 // caller if that is a container.
 func (s *server) find(r *http.Request, v metadata.Version, k kind, id string) (local.Caller, error) {
-	from, _ := s.caller(r.Context(), r) // who is not a container can still name one
-	who, err := s.lookUp(r.Context(),
-		func(d *local.Directory) (local.Caller, error) { return d.Find(from, id) },
-		func(*local.Directory) bool { return false })
+	addr, err := remote(r)
+	if err != nil {
+		return local.Caller{}, err
+	}
+	who, err := s.lookUp(r.Context(), question{
+		ask: func(d *local.Directory) (local.Caller, error) {
+			from, _ := d.WhoIs(addr) // who is no container can still name one
+			return d.Find(from, id)
+		},
+		settled: func(d *local.Directory, err error) bool {
+			if err != nil {
+				return false
+			}
+			// A part of a name can mean another container once it is known
+			// who asks.
+			_, unknown := d.WhoIs(addr)
+			return unknown == nil || d.Exact(id) || d.IsHost(addr)
+		},
+	})
 	if local.CodeOf(err) == local.NotFound {
 		return who, &agentError{versions[v].unknownID(k), unknownIDText(v, k, id)}
 	}
@@ -150,21 +164,33 @@ func unknownCaller(r *http.Request, v metadata.Version, err error) error {
 
 // member resolves a container id of v2, which is looked for in the caller's
 // own task only. (The agent looks among all tasks.)
-func (s *server) member(who local.Caller, k kind, id string) (local.Caller, error) {
-	dir, _ := s.runtime.Current()
-	found, err := dir.Find(who, id)
-	switch {
-	case local.CodeOf(err) == local.Ambiguous:
+func (s *server) member(r *http.Request, k kind, id string) (local.Caller, error) {
+	addr, err := remote(r)
+	if err != nil {
 		return local.Caller{}, err
-	case err != nil || !slices.Contains(who.Task.Containers, found.Container):
-		text := "Unable to generate metadata for container '" + id + "'"
-		if k == containerStats {
-			text = "Unable to get container stats for: " + id
-		}
-		return local.Caller{}, &agentError{http.StatusBadRequest, text}
-	default:
-		return found, nil
 	}
+	who, err := s.lookUp(r.Context(), question{
+		ask: func(d *local.Directory) (local.Caller, error) {
+			from, err := d.WhoIs(addr)
+			if err != nil {
+				return local.Caller{}, unknownCaller(r, metadata.V2, err)
+			}
+			found, err := d.Find(from, id)
+			if err == nil && found.Task != from.Task {
+				err = local.Errorf(local.NotFound, "container %q is in another task", id)
+			}
+			return found, err
+		},
+		settled: func(_ *local.Directory, err error) bool { return err == nil },
+	})
+	if local.CodeOf(err) != local.NotFound {
+		return who, err
+	}
+	text := "Unable to generate metadata for container '" + id + "'"
+	if k == containerStats {
+		text = "Unable to get container stats for: " + id
+	}
+	return local.Caller{}, &agentError{http.StatusBadRequest, text}
 }
 
 // document returns the body.

@@ -56,20 +56,15 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 		instance:   newInstance(facts),
 	}
 	sortMembers(d.containers)
-	members := map[taskKey][]*Container{}
 	for _, c := range d.containers {
-		for _, n := range c.Networks {
-			if !c.State.Alive() {
-				break
-			}
-			for _, gateway := range []netip.Addr{n.IPv4Gateway, n.IPv6Gateway} {
-				if gateway.IsValid() {
-					d.gateways[gateway] = n.Name
-				}
-			}
-		}
 		if self != "" && c.ID == self {
 			d.self = c
+		}
+	}
+	members := map[taskKey][]*Container{}
+	for _, c := range d.containers {
+		d.indexAddresses(c)
+		if c == d.self {
 			continue
 		}
 		d.byID[c.ID] = c
@@ -77,21 +72,43 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 		d.byName[c.DockerName] = c
 		key := keyOf(c)
 		members[key] = append(members[key], c)
-		if !c.State.Alive() || c.SharesWith != "" {
-			continue // no address, or that of another
+	}
+	joinTasks(members, facts)
+	d.makeTasks(members, facts)
+	return d
+}
+
+// indexAddresses adds the addresses from which a container can call, and the
+// gateways of its networks.
+func (d *Directory) indexAddresses(c *Container) {
+	if !c.State.Alive() {
+		return
+	}
+	if c.NetworkMode == "host" && c != d.self {
+		d.hostMode = append(d.hostMode, c)
+	}
+	for _, n := range c.Networks {
+		if !d.near(n.Name) {
+			continue
 		}
-		if c.NetworkMode == "host" {
-			d.hostMode = append(d.hostMode, c)
+		for _, gateway := range []netip.Addr{n.IPv4Gateway, n.IPv6Gateway} {
+			if gateway.IsValid() {
+				d.gateways[gateway] = n.Name
+			}
 		}
-		for _, n := range c.Networks {
-			for _, addr := range []netip.Addr{n.IPv4, n.IPv6} {
-				if addr.IsValid() && !slices.Contains(d.byAddress[addr], c) {
-					d.byAddress[addr] = append(d.byAddress[addr], c)
-				}
+		if c == d.self || c.SharesWith != "" {
+			continue // belongs to no task; has the address of another
+		}
+		for _, addr := range []netip.Addr{n.IPv4, n.IPv6} {
+			if addr.IsValid() && !slices.Contains(d.byAddress[addr], c) {
+				d.byAddress[addr] = append(d.byAddress[addr], c)
 			}
 		}
 	}
-	joinTasks(members, facts)
+}
+
+// makeTasks makes the tasks of the grouped containers.
+func (d *Directory) makeTasks(members map[taskKey][]*Container, facts Facts) {
 	for key, cs := range members {
 		inTask := cs
 		if key.name == outsideCompose {
@@ -108,7 +125,6 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 	slices.SortFunc(d.tasks, func(a, b *Task) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ARN, b.ARN))
 	})
-	return d
 }
 
 // Static returns the same snapshot for a runtime in which callers have no
@@ -181,23 +197,15 @@ func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
 	if len(found) == 1 {
 		return Caller{Container: found[0], Task: d.taskOf[found[0]]}, nil
 	}
-	if len(found) == 0 && d.static {
+	switch {
+	case len(found) > 1:
+		return Caller{}, Errorf(Ambiguous, "the address %s belongs to %d containers (%s): put the container into the path, as in /v4/containers/%s",
+			addr, len(found), names(found), found[0].shortName())
+	case d.static:
 		return d.only()
-	}
-	if len(found) == 0 {
+	default:
 		return Caller{}, d.unknown(addr)
 	}
-	if d.self != nil {
-		near := slices.DeleteFunc(slices.Clone(found), func(c *Container) bool { return !d.reachable(c, addr) })
-		if len(near) == 1 {
-			return Caller{Container: near[0], Task: d.taskOf[near[0]]}, nil
-		}
-		if len(near) > 1 {
-			found = near
-		}
-	}
-	return Caller{}, Errorf(Ambiguous, "the address %s belongs to %d containers (%s): put the container into the path, as in /v4/containers/%s",
-		addr, len(found), names(found), found[0].shortName())
 }
 
 // only returns the one caller that a static directory can have.
@@ -227,18 +235,14 @@ func (c Caller) One() (*Container, error) {
 	return c.Container, nil
 }
 
-// reachable reports whether the container has the address on a network that
-// ecs-local's own container is on too.
-func (d *Directory) reachable(c *Container, addr netip.Addr) bool {
-	for _, n := range c.Networks {
-		if n.IPv4 != addr && n.IPv6 != addr {
-			continue
-		}
-		if slices.ContainsFunc(d.self.Networks, func(own Network) bool { return own.Name == n.Name }) {
-			return true
-		}
+// near reports whether requests can come from a network: those of the
+// container ecs-local runs in, when it runs in one with networks of its own;
+// else any. An address on another network says nothing about a caller.
+func (d *Directory) near(network string) bool {
+	if d.self == nil || d.self.NetworkMode == "host" || len(d.self.Networks) == 0 {
+		return true
 	}
-	return false
+	return slices.ContainsFunc(d.self.Networks, func(own Network) bool { return own.Name == network })
 }
 
 // unknown says what is known about an address that no container has, and what
@@ -264,8 +268,8 @@ func (d *Directory) unknown(addr netip.Addr) error {
 func (d *Directory) lookedAt() string {
 	seen := map[string]bool{}
 	for _, c := range d.containers {
-		if c.State.Alive() {
-			for _, n := range c.Networks {
+		for _, n := range c.Networks {
+			if c.State.Alive() && d.near(n.Name) {
 				seen[n.Name] = true
 			}
 		}
@@ -311,6 +315,12 @@ func (d *Directory) candidates() string {
 		return fmt.Sprintf(" (%s and %d more are running)", names(alive[:most]), len(alive)-most)
 	}
 	return fmt.Sprintf(" (running: %s)", names(alive))
+}
+
+// Exact reports whether an identifier means the same container whoever asks:
+// it is an endpoint id, an id, or the exact name of a container.
+func (d *Directory) Exact(id string) bool {
+	return len(exact(d.byEndpoint, id))+len(exact(d.byID, id))+len(exact(d.byName, id)) > 0
 }
 
 // Find returns the container that an identifier from a path names, seen from

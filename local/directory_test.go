@@ -151,7 +151,8 @@ func TestWhoIs(t *testing.T) {
 			words: []string{"2 containers", "shop-web-1", "blog-web-1", inPath}},
 		"same address on two networks, self on one":     {containers: append(twice[:2:2], self("blog_default")), addr: "10.0.0.2", want: "blog/blog-web-1"},
 		"same address on two networks, self on both":    {containers: append(twice[:2:2], self("blog_default", "shop_default")), addr: "10.0.0.2", code: local.Ambiguous, words: []string{"blog-web-1, shop-web-1"}},
-		"same address on two networks, self on neither": {containers: append(twice[:2:2], self()), addr: "10.0.0.2", code: local.Ambiguous, words: []string{"blog-web-1, shop-web-1"}},
+		"same address on two networks, self on neither": {containers: append(twice[:2:2], self()), addr: "10.0.0.2", code: local.NotFound, words: []string{"no container has the address 10.0.0.2"}},
+		"address on a network that self is not on":      {containers: append(twice[:1:1], self("blog_default")), addr: "10.0.0.2", code: local.NotFound, words: []string{"no container has the address 10.0.0.2"}},
 		"same address on three networks, self on two": {
 			containers: append(twice[:2:2], container("c1", "chat", "web", on("chat_default", "10.0.0.2")), self("blog_default", "chat_default")),
 			addr:       "10.0.0.2", code: local.Ambiguous, words: []string{"2 containers (blog-web-1, chat-web-1)"}},

@@ -95,7 +95,9 @@ func (x *index) touch(id string) *entry {
 	x.clock++
 	e := x.entries[id]
 	if e == nil {
-		e = &entry{}
+		// An answer that is on its way may be about a time before the
+		// container was removed.
+		e = &entry{removed: x.clock}
 		x.entries[id] = e
 	}
 	e.touched = x.clock

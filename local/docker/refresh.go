@@ -42,8 +42,8 @@ type question struct {
 }
 
 // Refresh asks the engine which containers there are and returns a snapshot
-// that is not older than the call. Concurrent calls share one question. It
-// takes two seconds at most, or the rest of the question before it longer.
+// that is not older than the call. Concurrent calls share one question,
+// and wait for the end of the one before it. Each takes two seconds at most.
 //
 // The error is Unavailable when the engine does not answer, and Timeout when
 // it holds back the description of a container whose start takes long; what
@@ -113,7 +113,9 @@ func (c *Client) refresh() (directory *local.Directory, dead bool, err error) {
 	if err := c.ready(ctx); err != nil {
 		return nil, true, err
 	}
-	ids, err := c.list(ctx, false)
+	// Without events, a list does not tell what happened since the last one.
+	_, synced := c.Current()
+	ids, err := c.list(ctx, !synced)
 	if err != nil {
 		return nil, true, c.explain(err)
 	}

@@ -53,8 +53,11 @@ var followed = []events.Action{
 // stream is opened again, with all containers read anew; what was known stays
 // in use meanwhile.
 func (c *Client) Run(ctx context.Context) error {
-	defer c.work.wait()
-	defer c.end()
+	defer func() {
+		c.end()
+		c.work.wait()
+		_ = c.api.Close() // it only closes idle connections, and always returns nil
+	}()
 	backoff := shortestBackoff
 	for {
 		synced, err := c.session(ctx)
@@ -64,10 +67,12 @@ func (c *Client) Run(ctx context.Context) error {
 		err = c.explain(err)
 		if synced {
 			backoff = shortestBackoff
-			c.log.Warn("lost the Docker event stream", slog.Any("err", err))
-		} else {
-			c.log.Debug("no Docker event stream", slog.Any("err", err), slog.Duration("retry_in", backoff))
 		}
+		level := slog.LevelDebug
+		if backoff == shortestBackoff {
+			level = slog.LevelWarn // once for each outage
+		}
+		c.log.Log(ctx, level, "not in step with Docker", slog.Any("err", err), slog.Duration("retry_in", backoff))
 		c.lost(err)
 		select {
 		case <-ctx.Done():
