@@ -41,6 +41,9 @@ type dialect struct {
 type record struct {
 	family, route string
 	who           local.Caller
+	// routine requests, such as a health check's, are logged at debug while
+	// they succeed.
+	routine bool
 }
 
 // answer writes a result or an error, once, and logs the request. It encodes
@@ -86,6 +89,9 @@ func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType s
 // can hold the id of credentials.
 func (s *server) logRequest(r *http.Request, rec record, status int, begun time.Time, err error) {
 	level := slog.LevelInfo
+	if rec.routine && status == http.StatusOK {
+		level = slog.LevelDebug
+	}
 	if status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}

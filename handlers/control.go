@@ -187,7 +187,7 @@ func (c *control) ready(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusServiceUnavailable
 	}
 	writeBody(w, r, status, "application/json", mustEncode(doc))
-	c.logRequest(r, record{family: controlDialect.family, route: routeOf(r)}, status, begun, nil)
+	c.logRequest(r, record{family: controlDialect.family, route: routeOf(r), routine: true}, status, begun, nil)
 }
 
 // status serves GET /v1/status.

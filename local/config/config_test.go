@@ -158,6 +158,24 @@ tasks:
 	}
 }
 
+// The file that the documentation shows is a good one.
+func TestDocumentedFile(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(page), "## The configuration file\n")
+	_, after, fenced := strings.Cut(after, "```yaml\n")
+	text, _, ended := strings.Cut(after, "```")
+	if !found || !fenced || !ended {
+		t.Fatal("docs/configuration.md shows no file under \"The configuration file\"")
+	}
+	if f := parse(t, text); len(f.Tasks) == 0 {
+		t.Errorf("got a file without tasks from\n%s", text)
+	}
+}
+
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	const names = "cluster, region, account-id, container-instance-tags, vpc-id, tasks"

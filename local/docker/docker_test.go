@@ -350,30 +350,6 @@ func TestAnAddressIsTakenAwayAtOnce(t *testing.T) {
 			})
 		})
 	}
-	t.Run("a description from before does not bring it back", func(t *testing.T) {
-		bubble(t, func(t *testing.T, e *dockertest.Engine) {
-			put(e, web)
-			c := follow(t, e)
-			release := e.Hold(webID)
-			e.Event("update", webID) // asks, and waits
-			synctest.Wait()
-			e.Event("die", webID, "exitCode", "0")
-			synctest.Wait()
-			release() // the old description still has the address
-			synctest.Wait()
-			c.publish()
-			// The question after the event is answered the same here, so
-			// look at what happens to the one before it.
-			x := newIndex(local.Facts{}, "")
-			e2 := x.touch(webID)
-			at := x.tick()
-			e2.removed = x.touch(webID).touched
-			x.described(webID, at, nil)
-			if e2.container != nil {
-				t.Error("a description that was asked for before the address was taken away was used")
-			}
-		})
-	})
 	t.Run("the next owner has it", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)
@@ -390,29 +366,31 @@ func TestAnAddressIsTakenAwayAtOnce(t *testing.T) {
 }
 
 func TestTwoContainersClaimOneAddress(t *testing.T) {
-	bubble(t, func(t *testing.T, e *dockertest.Engine) {
-		put(e, web)
-		c := follow(t, e)
-		heir := with(job, func(c *dockertest.Container) {
-			c.Networks = map[string]string{"front": "10.0.0.2"}
-			c.StartedAt = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+	t.Run("the newer has it, and both are asked about", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			heir := with(job, func(c *dockertest.Container) {
+				c.Networks = map[string]string{"front": "10.0.0.2"}
+				c.StartedAt = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+			})
+			// The end of web has not been heard of.
+			e.Put(heir)
+			e.Event("start", jobID)
+			release := e.Hold(webID)
+			settle()
+			wantWho(t, c, "10.0.0.2", "job")
+			if got := e.Count("GET /containers/" + webID + "/json"); got != 2 {
+				t.Errorf("questions about web: got %d, want one at the start and one more", got)
+			}
+			e.Put(with(web, in("exited")))
+			release()
+			settle()
+			if got := find(t, c, webID).State; got != local.Exited {
+				t.Errorf("state of web: got %s, want exited", got)
+			}
+			wantWho(t, c, "10.0.0.2", "job")
 		})
-		// The end of web has not been heard of.
-		e.Put(heir)
-		e.Event("start", jobID)
-		release := e.Hold(webID)
-		settle()
-		wantWho(t, c, "10.0.0.2", "job")
-		if got := e.Count("GET /containers/" + webID + "/json"); got != 2 {
-			t.Errorf("questions about web: got %d, want one at the start and one more", got)
-		}
-		e.Put(with(web, in("exited")))
-		release()
-		settle()
-		if got := find(t, c, webID).State; got != local.Exited {
-			t.Errorf("state of web: got %s, want exited", got)
-		}
-		wantWho(t, c, "10.0.0.2", "job")
 	})
 	t.Run("for good, and the engine is not asked for ever", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {

@@ -1,0 +1,121 @@
+package docker
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/docker/dockertest"
+)
+
+func TestPing(t *testing.T) {
+	t.Parallel()
+	socket := func(t *testing.T) string { return filepath.Join(t.TempDir(), "docker.sock") }
+	engine := func(t *testing.T, change func(*dockertest.Engine)) string {
+		e := dockertest.New(t)
+		change(e)
+		return e.Listen()
+	}
+	tests := []struct {
+		name string
+		host func(t *testing.T) string
+		want []string // parts of the message; none: no error
+	}{
+		{"an engine", func(t *testing.T) string { return engine(t, func(*dockertest.Engine) {}) }, nil},
+		{"a newer engine", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.APIVersion = "1.99" }) }, nil},
+		{"an old engine", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.APIVersion = "1.40" }) },
+			[]string{"too old (API 1.40)", "20.10"}},
+		{"an engine out of order", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.Fail(502) }) },
+			[]string{"answers with an error", "log"}},
+		{"a socket proxy that forbids", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.Fail(403) }) },
+			[]string{"refuses", "allow GET", "/events", "/containers/*/stats"}},
+		{"no socket", func(t *testing.T) string { return "unix://" + socket(t) },
+			[]string{"no Docker socket at ", "docker.sock", "mount the socket", "DOCKER_HOST", "--runtime static"}},
+		{"a socket without an engine", func(t *testing.T) string {
+			path := socket(t)
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.SetUnlinkOnClose(false)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return "unix://" + path
+		}, []string{"nobody answers at the Docker socket", "start Docker"}},
+		{"a port without an engine", func(t *testing.T) string {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = l.Close() }()
+			return "tcp://" + l.Addr().String()
+		}, []string{"no Docker engine can be reached at tcp://127.0.0.1:", "DOCKER_HOST"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := New(Options{Host: tt.host(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Ping(t.Context())
+			if len(tt.want) == 0 {
+				if err != nil {
+					t.Errorf("got error %v, want none", err)
+				}
+				return
+			}
+			if got := local.CodeOf(err); got != local.Unavailable {
+				t.Fatalf("got error %v, want Unavailable", err)
+			}
+			for _, part := range tt.want {
+				if got := local.MessageOf(err); !strings.Contains(got, part) {
+					t.Errorf("message: got %q, want %q in it", got, part)
+				}
+			}
+		})
+	}
+}
+
+// The permission cannot be taken from root, who runs many CI jobs, so this
+// looks at the words alone.
+func TestPermissionAdviceNamesTheGroup(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "docker.sock")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Options{Host: "unix://" + file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.advice(&os.PathError{Op: "dial", Path: file, Err: os.ErrPermission})
+	for _, part := range []string{"no permission", file, "--group-add", "group_add", "stat -c %g"} {
+		if !strings.Contains(got, part) {
+			t.Errorf("message: got %q, want %q in it", got, part)
+		}
+	}
+	if gid, ok := groupOf(file); ok && !strings.Contains(got, "--group-add "+gid) {
+		t.Errorf("message: got %q, want the group %s in it", got, gid)
+	}
+}
+
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	for host, ok := range map[string]bool{
+		"": true, "unix:///run/user/1000/docker.sock": true, "tcp://127.0.0.1:2375": true,
+		"ssh://user@host": false, "/var/run/docker.sock": false, "tcp://": false,
+	} {
+		_, err := New(Options{Host: host})
+		if ok && err != nil {
+			t.Errorf("%q: got error %v, want none", host, err)
+		}
+		if !ok && local.CodeOf(err) != local.Invalid {
+			t.Errorf("%q: got error %v, want Invalid", host, err)
+		}
+	}
+}

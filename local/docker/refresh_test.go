@@ -1,0 +1,311 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/docker/dockertest"
+)
+
+// answered is what a call of Refresh returned.
+type answered struct {
+	directory *local.Directory
+	err       error
+}
+
+// refreshing calls Refresh in the background.
+func refreshing(t *testing.T, c *Client) <-chan answered {
+	t.Helper()
+	answer := make(chan answered, 1)
+	go func() {
+		d, err := c.Refresh(t.Context())
+		answer <- answered{d, err}
+	}()
+	synctest.Wait()
+	return answer
+}
+
+func TestRefresh(t *testing.T) {
+	t.Run("finds a container before its start is over", func(t *testing.T) {
+		// The process runs and calls, but the engine still lists it as
+		// created, without an address, and sends no event.
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, with(job, in("created")))
+			c := follow(t, e)
+			release := e.Hold(jobID)
+			answer := refreshing(t, c)
+			e.PutDescribed(job)
+			release()
+			a := <-answer
+			if a.err != nil {
+				t.Fatal(a.err)
+			}
+			if got := who(a.directory, "10.0.0.4"); got != "job" {
+				t.Errorf("who is the new container: got %s, want job", got)
+			}
+			wantWho(t, c, "10.0.0.4", "job") // for the next request, too
+		})
+	})
+	for _, state := range []string{"exited", "restarting", "created"} {
+		t.Run("asks about one that is listed as "+state, func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				put(e, web, with(job, in(state)))
+				c := follow(t, e)
+				e.PutDescribed(job)
+				d, err := c.Refresh(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := who(d, "10.0.0.4"); got != "job" {
+					t.Errorf("who is it: got %s, want job", got)
+				}
+				if n := e.Count("GET /containers/" + webID + "/json"); n != 1 {
+					t.Errorf("questions about a container that only runs: got %d, want 1, at the start", n)
+				}
+			})
+		})
+	}
+	t.Run("sees what no event told", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, redis)
+			c := follow(t, e)
+			e.Remove(redisID)
+			e.Put(with(web, func(c *dockertest.Container) {
+				c.Networks = map[string]string{"front": "10.0.0.7"}
+				c.Name = "renamed"
+			}))
+			e.Put(job)
+			if _, err := c.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wantWho(t, c, "10.0.0.2", "NotFound")
+			wantWho(t, c, "10.0.0.3", "NotFound")
+			wantWho(t, c, "10.0.0.4", "job")
+			wantWho(t, c, "10.0.0.7", "renamed")
+		})
+	})
+	t.Run("works without an event stream, and trusts no list then", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := clientOf(t, e, Options{})
+			for range 2 {
+				if _, err := c.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wantWho(t, c, "10.0.0.2", "shop-web-1")
+			if n := e.Count("GET /containers/" + webID + "/json"); n != 2 {
+				t.Errorf("questions about web: got %d, want 2", n)
+			}
+		})
+	})
+	t.Run("one that vanishes meanwhile is no error", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.PutListed(job) // described no more
+			d, err := c.Refresh(t.Context())
+			if err != nil || len(d.Containers()) != 1 {
+				t.Errorf("got %v, %v, want web alone", d, err)
+			}
+		})
+	})
+	t.Run("events during the question are heeded", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, with(job, in("exited")))
+			c := follow(t, e)
+			release := e.Hold(jobID)
+			answer := refreshing(t, c)
+			e.PutDescribed(job)
+			e.Event("die", jobID, "exitCode", "0") // of the run before
+			synctest.Wait()
+			release()
+			a := <-answer
+			if a.err != nil {
+				t.Fatal(a.err)
+			}
+			if got := who(a.directory, "10.0.0.4"); got != "job" {
+				t.Errorf("who is it: got %s, want job", got)
+			}
+		})
+	})
+	t.Run("a caller that gives up does not end the question", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, with(job, in("created")))
+			c := follow(t, e)
+			release := e.Hold(jobID)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.Refresh(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got error %v, want the end of the context", err)
+			}
+			e.PutDescribed(job)
+			release()
+			settle()
+			wantWho(t, c, "10.0.0.4", "job")
+		})
+	})
+	t.Run("a description that never comes is a timeout, and hides nothing", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, with(job, in("created")))
+			c := follow(t, e)
+			release := e.Hold(jobID)
+			defer release()
+			e.Put(redis)
+			begin := time.Now()
+			_, err := c.Refresh(t.Context())
+			if got := local.CodeOf(err); got != local.Timeout {
+				t.Errorf("got error %v, want Timeout", err)
+			}
+			if took := time.Since(begin); took != refreshTimeout {
+				t.Errorf("took %v, want %v", took, refreshTimeout)
+			}
+			wantWho(t, c, "10.0.0.3", "shop-redis-1")
+		})
+	})
+}
+
+func TestRefreshIsShared(t *testing.T) {
+	bubble(t, func(t *testing.T, e *dockertest.Engine) {
+		put(e, with(job, in("created")))
+		c := follow(t, e)
+		before := e.Count("GET /containers/json")
+		release := e.Hold(jobID)
+		first := refreshing(t, c)
+		// These come while the first question is on its way: its answer may
+		// be older than they are, so they share another.
+		var late []<-chan answered
+		for range 50 {
+			late = append(late, refreshing(t, c))
+		}
+		e.Put(redis)
+		release()
+		a := <-first
+		if a.err != nil {
+			t.Fatal(a.err)
+		}
+		if got := who(a.directory, "10.0.0.3"); got != "NotFound" {
+			t.Errorf("the first question knows what came after it: %s", got)
+		}
+		for _, l := range late {
+			a := <-l
+			if a.err != nil {
+				t.Fatal(a.err)
+			}
+			if got := who(a.directory, "10.0.0.3"); got != "shop-redis-1" {
+				t.Errorf("an answer is older than its call: got %s, want shop-redis-1", got)
+			}
+		}
+		if got := e.Count("GET /containers/json") - before; got != 2 {
+			t.Errorf("lists for 51 calls: got %d, want 2", got)
+		}
+	})
+}
+
+func TestRefreshOfADeadEngine(t *testing.T) {
+	bubble(t, func(t *testing.T, e *dockertest.Engine) {
+		put(e, web)
+		c := clientOf(t, e, Options{})
+		if _, err := c.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.Fail(500)
+		before := e.Count("GET /containers/json")
+		var calls sync.WaitGroup
+		for range 100 {
+			calls.Go(func() {
+				if _, err := c.Refresh(t.Context()); local.CodeOf(err) != local.Unavailable {
+					t.Errorf("got error %v, want Unavailable", err)
+				}
+			})
+		}
+		calls.Wait()
+		if _, err := c.Refresh(t.Context()); err == nil {
+			t.Error("got no error")
+		}
+		if got := e.Count("GET /containers/json") - before; got != 1 {
+			t.Errorf("lists for 101 calls: got %d, want 1", got)
+		}
+		wantWho(t, c, "10.0.0.2", "shop-web-1")
+		e.Mend()
+		time.Sleep(failureMemory)
+		if _, err := c.Refresh(t.Context()); err != nil {
+			t.Errorf("the failure is remembered for too long: %v", err)
+		}
+	})
+}
+
+// Answers arrive in any order; what counts is when they were asked for.
+func TestAnswersInTheWrongOrder(t *testing.T) {
+	t.Parallel()
+	description := func(name string) *container.InspectResponse {
+		return &container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{Name: "/" + name}}
+	}
+	name := func(x *index) string {
+		for _, c := range x.publish().Containers() {
+			return c.DockerName
+		}
+		return "nobody"
+	}
+	t.Run("the later question wins", func(t *testing.T) {
+		t.Parallel()
+		x := newIndex(local.Facts{}, "")
+		x.touch(webID)
+		early, late := x.tick(), x.tick()
+		x.described(webID, late, description("new"))
+		x.described(webID, early, description("old"))
+		if got := name(x); got != "new" {
+			t.Errorf("got %s, want new", got)
+		}
+	})
+	t.Run("a question from before an address was lost is void", func(t *testing.T) {
+		t.Parallel()
+		x := newIndex(local.Facts{}, "")
+		x.touch(webID)
+		at := x.tick()
+		e := x.touch(webID)
+		e.removed = e.touched
+		x.described(webID, at, description("old"))
+		if got := name(x); got != "nobody" {
+			t.Errorf("got %s, want nobody", got)
+		}
+	})
+	t.Run("a question from before a container was removed is void, even when an old list names it", func(t *testing.T) {
+		t.Parallel()
+		x := newIndex(local.Facts{}, "")
+		x.touch(webID)
+		at := x.tick()
+		list := x.tick()
+		x.gone(webID)
+		x.listed(list, []container.Summary{{ID: webID}}, false)
+		x.described(webID, at, description("old"))
+		if got := name(x); got != "nobody" {
+			t.Errorf("got %s, want nobody", got)
+		}
+	})
+	t.Run("a list from before a start does not remove the container", func(t *testing.T) {
+		t.Parallel()
+		x := newIndex(local.Facts{}, "")
+		list := x.tick()
+		x.touch(webID)
+		if ids := x.listed(list, nil, false); len(ids) != 1 {
+			t.Errorf("to be asked about: got %v, want web", ids)
+		}
+		x.described(webID, x.tick(), description("new"))
+		x.listed(list, nil, false)
+		if got := name(x); got != "new" {
+			t.Errorf("got %s, want new", got)
+		}
+		x.listed(x.tick(), nil, false)
+		if got := name(x); got != "nobody" {
+			t.Errorf("after a later list: got %s, want nobody", got)
+		}
+	})
+}
