@@ -106,7 +106,9 @@ func (s *static) apply(l loaded) {
 	s.dir.Store(local.NewDirectory(file.Containers(s.started), "", l.facts).Static())
 }
 
-func (s *static) Current() (*local.Directory, bool)                                 { return s.dir.Load(), true }
-func (s *static) Refresh(context.Context) (*local.Directory, error)                 { return s.dir.Load(), nil }
+func (s *static) Current() (*local.Directory, bool) { return s.dir.Load(), true }
+func (s *static) Refresh(context.Context, func(*local.Directory) bool) (*local.Directory, error) {
+	return s.dir.Load(), nil
+}
 func (s *static) Stats(context.Context, []*local.Container) map[string]*local.Stats { return nil }
 func (s *static) Status() error                                                     { return nil }

@@ -191,7 +191,10 @@ func (s *server) lookUp(ctx context.Context, q question) (local.Caller, error) {
 	if synced && q.settled(dir, err) {
 		return who, err
 	}
-	fresh, refreshErr := s.runtime.Refresh(ctx)
+	fresh, refreshErr := s.runtime.Refresh(ctx, func(d *local.Directory) bool {
+		_, err := q.ask(d)
+		return err == nil && q.settled(d, err)
+	})
 	if refreshErr != nil {
 		if err == nil {
 			return who, nil // the last known truth, while the runtime is away

@@ -19,8 +19,8 @@ type Runtime interface {
 	// when the snapshot may be behind the truth.
 	Current() (dir *local.Directory, synced bool)
 	// Refresh asks anew and returns a snapshot that is not older than the
-	// call.
-	Refresh(ctx context.Context) (*local.Directory, error)
+	// call, or the first one that has what is looked for.
+	Refresh(ctx context.Context, found func(*local.Directory) bool) (*local.Directory, error)
 	// Stats returns the latest sample by container id. A container without
 	// one has no entry.
 	Stats(ctx context.Context, containers []*local.Container) map[string]*local.Stats

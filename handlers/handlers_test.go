@@ -44,7 +44,7 @@ var _ handlers.Runtime = (*runtimeFake)(nil)
 
 func (f *runtimeFake) Current() (*local.Directory, bool) { return f.dir.Load(), !f.stale.Load() }
 
-func (f *runtimeFake) Refresh(context.Context) (*local.Directory, error) {
+func (f *runtimeFake) Refresh(context.Context, func(*local.Directory) bool) (*local.Directory, error) {
 	f.asked.Add(1)
 	if f.refresh == nil {
 		return f.dir.Load(), nil

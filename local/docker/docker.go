@@ -180,11 +180,12 @@ func (c *Client) Status() error {
 }
 
 // publish makes the snapshot of what is known now, and ends the stats streams
-// of containers that do not run any more.
-func (c *Client) publish() *local.Directory {
-	directory := c.index.publish()
+// of containers that do not run any more. It returns the ids of containers
+// about which the engine knows more than the snapshot.
+func (c *Client) publish() (directory *local.Directory, stale []string) {
+	directory, stale = c.index.publish()
 	c.samples.keep(directory)
-	return directory
+	return directory, stale
 }
 
 // work is a set of goroutines that somebody waits for in the end.

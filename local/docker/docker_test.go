@@ -4,10 +4,13 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -308,6 +311,26 @@ func TestFollow(t *testing.T) {
 			wantWho(t, c, "10.0.0.3", "NotFound")
 		})
 	})
+	t.Run("a container that cannot be described at first is later", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			var mended atomic.Bool
+			e.OnDescribe = func(string) int {
+				if mended.Load() {
+					return 0
+				}
+				return 500
+			}
+			c := follow(t, e)
+			e.Put(job)
+			e.Event("start", jobID)
+			settle()
+			wantWho(t, c, "10.0.0.4", "NotFound")
+			mended.Store(true)
+			time.Sleep(describeRetry)
+			settle()
+			wantWho(t, c, "10.0.0.4", "job")
+		})
+	})
 	t.Run("the end of Run ends everything", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)
@@ -315,12 +338,18 @@ func TestFollow(t *testing.T) {
 			end := run(t, c)
 			settle()
 			c.Stats(t.Context(), []*local.Container{find(t, c, webID)})
+			if _, err := c.Refresh(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
 			end()
 			synctest.Wait()
 			if n := e.Listeners() + e.StatsStreams(webID); n != 0 {
 				t.Errorf("open streams: got %d, want 0", n)
 			}
-			if _, err := c.Refresh(t.Context()); local.CodeOf(err) != local.Unavailable {
+			if n := e.Connections(); n != 0 {
+				t.Errorf("open connections: got %d, want 0", n)
+			}
+			if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable {
 				t.Errorf("Refresh afterwards: got %v, want Unavailable", err)
 			}
 			if got := c.Stats(t.Context(), []*local.Container{find(t, c, webID)}); len(got) != 0 {
@@ -407,26 +436,48 @@ func TestTwoContainersClaimOneAddress(t *testing.T) {
 }
 
 func TestABurstOfEventsIsOneChange(t *testing.T) {
-	bubble(t, func(t *testing.T, e *dockertest.Engine) {
-		c := follow(t, e)
-		for i := range 100 {
-			id := dockertest.ID(hex(i))
-			e.Put(dockertest.Container{ID: id, Name: "c" + hex(i), Networks: map[string]string{"front": netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}).String()}})
-			e.Event("start", id)
-		}
-		snapshots := map[*local.Directory]bool{}
-		for range 100 {
-			synctest.Wait()
+	t.Run("starts", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			var c *Client
+			var mu sync.Mutex
+			seen := map[*local.Directory]bool{}
+			e.OnDescribe = func(string) int {
+				d, _ := c.Current()
+				mu.Lock()
+				defer mu.Unlock()
+				seen[d] = true
+				return 0
+			}
+			c = follow(t, e)
+			for i := range 100 {
+				id := dockertest.ID(hex(i))
+				e.Put(dockertest.Container{ID: id, Name: "c" + hex(i), Networks: map[string]string{"front": netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}).String()}})
+				e.Event("start", id)
+			}
+			settle()
 			d, _ := c.Current()
-			snapshots[d] = true
-			time.Sleep(lull)
+			if n := len(d.Containers()); n != 100 {
+				t.Errorf("containers: got %d, want 100", n)
+			}
+			if len(seen) != 1 {
+				t.Errorf("snapshots while 100 containers were described: got %d, want 1", len(seen))
+			}
+		})
+	})
+	t.Run("removals too", func(t *testing.T) {
+		t.Parallel()
+		c, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
 		}
-		d, _ := c.Current()
-		if n := len(d.Containers()); n != 100 {
-			t.Errorf("containers: got %d, want 100", n)
+		queue := make(chan events.Message, 200)
+		for i := range 100 {
+			queue <- events.Message{Type: "container", Action: "start", Actor: events.Actor{ID: hex(i)}}
+			queue <- events.Message{Type: "container", Action: "die", Actor: events.Actor{ID: hex(i)}}
 		}
-		if len(snapshots) > 10 {
-			t.Errorf("snapshots: got %d, want a few", len(snapshots))
+		first := <-queue
+		if urgent := c.take(&first, queue); !urgent || len(queue) != 0 {
+			t.Errorf("got urgent %v with %d events left, want true with none", urgent, len(queue))
 		}
 	})
 }
@@ -459,6 +510,39 @@ func TestTheStreamBreaks(t *testing.T) {
 			wantWho(t, c, "10.0.0.2", "shop-redis-1")
 			wantWho(t, c, "10.0.0.3", "NotFound")
 			wantWho(t, c, "10.0.0.4", "job")
+		})
+	})
+	t.Run("an address that the engine lists no more is not answered any more, however long its description takes", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, redis)
+			c := follow(t, e)
+			e.Break()
+			e.PutListed(with(web, in("exited")))
+			release := e.Hold(webID)
+			defer release()
+			e.Mend()
+			time.Sleep(longestBackoff + describeTimeout)
+			settle()
+			if err := c.Status(); err != nil {
+				t.Errorf("Status: got %v, want nil", err)
+			}
+			wantWho(t, c, "10.0.0.2", "NotFound")
+			wantWho(t, c, "10.0.0.3", "shop-redis-1")
+		})
+	})
+	t.Run("a restart that left the address as it was is seen", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Break()
+			restarted := time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
+			e.Put(with(web, func(c *dockertest.Container) { c.StartedAt = restarted }))
+			e.Mend()
+			time.Sleep(longestBackoff)
+			settle()
+			if got := find(t, c, webID).StartedAt; !got.Equal(restarted) {
+				t.Errorf("started: got %v, want %v", got, restarted)
+			}
 		})
 	})
 	t.Run("the engine is tried again less and less often", func(t *testing.T) {
@@ -524,7 +608,7 @@ func TestRequests(t *testing.T) {
 		if err := c.Ping(t.Context()); err != nil {
 			t.Errorf("Ping: %v", err)
 		}
-		if _, err := c.Refresh(t.Context()); err != nil {
+		if _, err := c.Refresh(t.Context(), nil); err != nil {
 			t.Errorf("Refresh: %v", err)
 		}
 		c.Stats(t.Context(), []*local.Container{find(t, c, webID)})

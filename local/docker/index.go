@@ -24,6 +24,7 @@ type index struct {
 	directory atomic.Pointer[local.Directory]
 
 	mu      sync.Mutex
+	changed chan struct{} // closed with the next snapshot
 	clock   uint64
 	entries map[string]*entry
 	queue   []string // ids to ask about, in the order of their events
@@ -65,7 +66,7 @@ type place struct {
 }
 
 func newIndex(facts local.Facts, self string) *index {
-	x := &index{entries: map[string]*entry{}, facts: facts}
+	x := &index{changed: make(chan struct{}), entries: map[string]*entry{}, facts: facts}
 	if self != "" {
 		x.maybeSelf, x.looked = []string{self}, true
 	}
@@ -74,6 +75,14 @@ func newIndex(facts local.Facts, self string) *index {
 }
 
 func (x *index) latest() *local.Directory { return x.directory.Load() }
+
+// nextChange returns a channel that is closed when there is another snapshot
+// than at the time of the call.
+func (x *index) nextChange() <-chan struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.changed
+}
 
 func (x *index) setFacts(facts local.Facts) {
 	x.mu.Lock()
@@ -159,20 +168,6 @@ func (x *index) gone(id string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.entries, id)
-}
-
-// stale returns the ids of the containers about which something new is known
-// to have happened.
-func (x *index) stale() []string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var ids []string
-	for id, e := range x.entries {
-		if e.stale() {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 // setCandidates says which container may be our own. The first call counts.

@@ -45,19 +45,36 @@ type question struct {
 // that is not older than the call. Concurrent calls share one question,
 // and wait for the end of the one before it. Each takes two seconds at most.
 //
+// Who looks for one thing gives found, and gets the first snapshot that has
+// it: so a container that calls is answered once its own start is over, and
+// does not wait for the starts of others. Found may be nil.
+//
 // The error is Unavailable when the engine does not answer, and Timeout when
 // it holds back the description of a container whose start takes long; what
 // did come to be known is in Current then.
-func (c *Client) Refresh(ctx context.Context) (*local.Directory, error) {
+func (c *Client) Refresh(ctx context.Context, found func(*local.Directory) bool) (*local.Directory, error) {
 	q, err := c.ask()
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-q.done:
-		return q.directory, q.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for Docker: %w", ctx.Err())
+	if found == nil {
+		found = func(*local.Directory) bool { return false }
+	}
+	for {
+		changed := c.index.nextChange()
+		if d, synced := c.Current(); synced && found(d) {
+			return d, nil
+		}
+		select {
+		case <-q.done:
+			if d, synced := c.Current(); q.err != nil && synced && found(d) {
+				return d, nil
+			}
+			return q.directory, q.err
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for Docker: %w", ctx.Err())
+		}
 	}
 }
 
@@ -121,11 +138,11 @@ func (c *Client) refresh() (directory *local.Directory, dead bool, err error) {
 	}
 	for range refreshRounds {
 		err = c.describeAll(ctx, ids, refreshParallel)
-		directory = c.publish()
+		directory, ids = c.publish()
 		if err != nil {
 			return nil, false, c.unfinished(err)
 		}
-		if ids = c.index.stale(); len(ids) == 0 {
+		if len(ids) == 0 {
 			break
 		}
 	}

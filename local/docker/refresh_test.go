@@ -25,7 +25,7 @@ func refreshing(t *testing.T, c *Client) <-chan answered {
 	t.Helper()
 	answer := make(chan answered, 1)
 	go func() {
-		d, err := c.Refresh(t.Context())
+		d, err := c.Refresh(t.Context(), nil)
 		answer <- answered{d, err}
 	}()
 	synctest.Wait()
@@ -59,7 +59,7 @@ func TestRefresh(t *testing.T) {
 				put(e, web, with(job, in(state)))
 				c := follow(t, e)
 				e.PutDescribed(job)
-				d, err := c.Refresh(t.Context())
+				d, err := c.Refresh(t.Context(), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,21 +74,26 @@ func TestRefresh(t *testing.T) {
 	}
 	t.Run("sees what no event told", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
-			put(e, web, redis)
+			other := dockertest.Container{ID: dockertest.ID("dd"), Name: "other", Networks: map[string]string{"front": "10.0.0.6"}}
+			mover := dockertest.Container{ID: dockertest.ID("ee"), Name: "mover", Networks: map[string]string{"front": "10.0.0.7"}}
+			put(e, web, redis, other, mover)
 			c := follow(t, e)
 			e.Remove(redisID)
 			e.Put(with(web, func(c *dockertest.Container) {
-				c.Networks = map[string]string{"front": "10.0.0.7"}
-				c.Name = "renamed"
+				c.Networks = map[string]string{"front": "10.0.0.2", "back": "10.1.0.2"}
 			}))
+			e.Put(with(other, func(c *dockertest.Container) { c.Name = "renamed" }))
+			e.Put(with(mover, func(c *dockertest.Container) { c.Networks = map[string]string{"front": "10.0.0.8"} }))
 			e.Put(job)
-			if _, err := c.Refresh(t.Context()); err != nil {
+			if _, err := c.Refresh(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
-			wantWho(t, c, "10.0.0.2", "NotFound")
+			wantWho(t, c, "10.1.0.2", "shop-web-1")
 			wantWho(t, c, "10.0.0.3", "NotFound")
 			wantWho(t, c, "10.0.0.4", "job")
-			wantWho(t, c, "10.0.0.7", "renamed")
+			wantWho(t, c, "10.0.0.6", "renamed")
+			wantWho(t, c, "10.0.0.7", "NotFound")
+			wantWho(t, c, "10.0.0.8", "mover")
 		})
 	})
 	t.Run("works without an event stream, and trusts no list then", func(t *testing.T) {
@@ -96,7 +101,7 @@ func TestRefresh(t *testing.T) {
 			put(e, web)
 			c := clientOf(t, e, Options{})
 			for range 2 {
-				if _, err := c.Refresh(t.Context()); err != nil {
+				if _, err := c.Refresh(t.Context(), nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -111,7 +116,7 @@ func TestRefresh(t *testing.T) {
 			put(e, web)
 			c := follow(t, e)
 			e.PutListed(job) // described no more
-			d, err := c.Refresh(t.Context())
+			d, err := c.Refresh(t.Context(), nil)
 			if err != nil || len(d.Containers()) != 1 {
 				t.Errorf("got %v, %v, want web alone", d, err)
 			}
@@ -143,7 +148,7 @@ func TestRefresh(t *testing.T) {
 			release := e.Hold(jobID)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if _, err := c.Refresh(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := c.Refresh(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got error %v, want the end of the context", err)
 			}
 			e.PutDescribed(job)
@@ -160,7 +165,7 @@ func TestRefresh(t *testing.T) {
 			defer release()
 			e.Put(redis)
 			begin := time.Now()
-			_, err := c.Refresh(t.Context())
+			_, err := c.Refresh(t.Context(), nil)
 			if got := local.CodeOf(err); got != local.Timeout {
 				t.Errorf("got error %v, want Timeout", err)
 			}
@@ -168,6 +173,75 @@ func TestRefresh(t *testing.T) {
 				t.Errorf("took %v, want %v", took, refreshTimeout)
 			}
 			wantWho(t, c, "10.0.0.3", "shop-redis-1")
+		})
+	})
+}
+
+func TestRefreshForOneThing(t *testing.T) {
+	isJob := func(d *local.Directory) bool { return who(d, "10.0.0.4") == "job" }
+	t.Run("does not wait for the starts of others", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, with(web, in("created")), with(job, in("created")))
+			c := follow(t, e)
+			releaseWeb, releaseJob := e.Hold(webID), e.Hold(jobID)
+			defer releaseWeb()
+			begin := time.Now()
+			found := make(chan error, 1)
+			go func() {
+				d, err := c.Refresh(t.Context(), isJob)
+				if err == nil && !isJob(d) {
+					err = errors.New("the directory lacks what was looked for")
+				}
+				found <- err
+			}()
+			synctest.Wait()
+			e.PutDescribed(job)
+			releaseJob()
+			if err := <-found; err != nil {
+				t.Errorf("got error %v, want none", err)
+			}
+			if took := time.Since(begin); took > lull {
+				t.Errorf("took %v, want %v at most", took, lull)
+			}
+		})
+	})
+	t.Run("returns what Refresh does when nothing is found", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			d, err := c.Refresh(t.Context(), isJob)
+			if err != nil || who(d, "10.0.0.2") != "shop-web-1" {
+				t.Errorf("got %v, %v, want a directory with web", d, err)
+			}
+			e.Put(with(redis, in("created")))
+			release := e.Hold(redisID)
+			defer release()
+			if _, err := c.Refresh(t.Context(), isJob); local.CodeOf(err) != local.Timeout {
+				t.Errorf("got error %v, want Timeout", err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.Refresh(ctx, isJob); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got error %v, want the end of the context", err)
+			}
+			e.Fail(500)
+			time.Sleep(time.Minute)
+			if _, err := c.Refresh(t.Context(), isJob); local.CodeOf(err) != local.Unavailable {
+				t.Errorf("got error %v, want Unavailable", err)
+			}
+		})
+	})
+	t.Run("trusts no snapshot of a client that is not in step", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, job)
+			c := follow(t, e)
+			e.Break()
+			synctest.Wait()
+			e.Remove(jobID)
+			d, err := c.Refresh(t.Context(), isJob)
+			if err != nil || isJob(d) {
+				t.Errorf("got %v, %v, want a directory without job", d, err)
+			}
 		})
 	})
 }
@@ -213,7 +287,7 @@ func TestRefreshOfADeadEngine(t *testing.T) {
 	bubble(t, func(t *testing.T, e *dockertest.Engine) {
 		put(e, web)
 		c := clientOf(t, e, Options{})
-		if _, err := c.Refresh(t.Context()); err != nil {
+		if _, err := c.Refresh(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		e.Fail(500)
@@ -221,13 +295,13 @@ func TestRefreshOfADeadEngine(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 100 {
 			calls.Go(func() {
-				if _, err := c.Refresh(t.Context()); local.CodeOf(err) != local.Unavailable {
+				if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable {
 					t.Errorf("got error %v, want Unavailable", err)
 				}
 			})
 		}
 		calls.Wait()
-		if _, err := c.Refresh(t.Context()); err == nil {
+		if _, err := c.Refresh(t.Context(), nil); err == nil {
 			t.Error("got no error")
 		}
 		if got := e.Count("GET /containers/json") - before; got != 1 {
@@ -235,8 +309,8 @@ func TestRefreshOfADeadEngine(t *testing.T) {
 		}
 		wantWho(t, c, "10.0.0.2", "shop-web-1")
 		e.Mend()
-		time.Sleep(failureMemory)
-		if _, err := c.Refresh(t.Context()); err != nil {
+		time.Sleep(250 * time.Millisecond)
+		if _, err := c.Refresh(t.Context(), nil); err != nil {
 			t.Errorf("the failure is remembered for too long: %v", err)
 		}
 	})
@@ -249,7 +323,8 @@ func TestAnswersInTheWrongOrder(t *testing.T) {
 		return &container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{Name: "/" + name}}
 	}
 	name := func(x *index) string {
-		for _, c := range x.publish().Containers() {
+		d, _ := x.publish()
+		for _, c := range d.Containers() {
 			return c.DockerName
 		}
 		return "nobody"

@@ -56,7 +56,7 @@ func TestSelfIsAContainerOfTheEngine(t *testing.T) {
 		} {
 			c := clientOf(t, e, Options{})
 			c.index.setCandidates(func() []string { return tt.candidates })
-			d, err := c.Refresh(t.Context())
+			d, err := c.Refresh(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

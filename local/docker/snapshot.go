@@ -8,8 +8,9 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 )
 
-// publish makes the snapshot of what is known now.
-func (x *index) publish() *local.Directory {
+// publish makes the snapshot of what is known now. It returns the ids of
+// containers about which the engine knows more, as of the same moment.
+func (x *index) publish() (directory *local.Directory, stale []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	containers := make([]*local.Container, 0, len(x.entries))
@@ -20,9 +21,16 @@ func (x *index) publish() *local.Directory {
 	}
 	x.settle(containers)
 	x.findSelf()
-	directory := local.NewDirectory(containers, x.self, x.facts)
+	directory = local.NewDirectory(containers, x.self, x.facts)
 	x.directory.Store(directory)
-	return directory
+	close(x.changed)
+	x.changed = make(chan struct{})
+	for id, e := range x.entries {
+		if e.stale() {
+			stale = append(stale, id)
+		}
+	}
+	return directory, stale
 }
 
 // shared returns the container with the whole id of the one whose network it

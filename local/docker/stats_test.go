@@ -77,7 +77,7 @@ func TestStats(t *testing.T) {
 			c.Stats(t.Context(), containers) // takes a second
 			time.Sleep(30 * time.Second)
 			c.Stats(t.Context(), containers)
-			time.Sleep(unreadTimeout - time.Second)
+			time.Sleep(59 * time.Second)
 			synctest.Wait()
 			if n := e.StatsStreams(webID); n != 1 {
 				t.Errorf("streams after 59 s: got %d, want 1", n)

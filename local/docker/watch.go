@@ -60,12 +60,12 @@ func (c *Client) Run(ctx context.Context) error {
 	}()
 	backoff := shortestBackoff
 	for {
-		synced, err := c.session(ctx)
+		inStep, err := c.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		err = c.explain(err)
-		if synced {
+		if inStep > longestBackoff {
 			backoff = shortestBackoff
 		}
 		level := slog.LevelDebug
@@ -93,9 +93,8 @@ func (c *Client) lost(err error) {
 }
 
 // session opens the event stream, reads all containers, and follows the events
-// until something fails. synced reports whether it came to know all
-// containers.
-func (c *Client) session(ctx context.Context) (synced bool, err error) {
+// until something fails. inStep is how long it knew all containers.
+func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -105,7 +104,7 @@ func (c *Client) session(ctx context.Context) (synced bool, err error) {
 	defer late.Stop()
 
 	if err := c.ready(ctx); err != nil {
-		return false, err
+		return 0, err
 	}
 	queue, failed := c.subscribe(ctx, &background)
 	sync := make(chan error, 1)
@@ -113,6 +112,7 @@ func (c *Client) session(ctx context.Context) (synced bool, err error) {
 	retry := time.NewTicker(describeRetry)
 	defer retry.Stop()
 	var timer <-chan time.Time
+	var since time.Time // when all containers came to be known
 	for {
 		select {
 		case m := <-queue:
@@ -128,21 +128,29 @@ func (c *Client) session(ctx context.Context) (synced bool, err error) {
 			timer = nil
 			c.publish()
 		case <-retry.C:
-			if synced {
+			if !since.IsZero() {
 				c.index.requeue()
 			}
 		case err := <-sync:
 			if err != nil {
-				return false, cause(ctx, err)
+				return 0, cause(ctx, err)
+			}
+			select {
+			case err := <-failed: // there was no stream meanwhile
+				return 0, cause(ctx, err)
+			default:
 			}
 			late.Stop()
-			synced, sync = true, nil
+			since, sync = time.Now(), nil
 			c.index.requeue()
 			c.publish()
 			c.outage.Store(nil)
 			c.log.Info("in step with Docker", slog.String("host", c.host), slog.Int("containers", len(c.index.latest().Containers())))
 		case err := <-failed:
-			return synced, cause(ctx, err)
+			if !since.IsZero() {
+				inStep = time.Since(since)
+			}
+			return inStep, cause(ctx, err)
 		}
 		for range c.index.hire(parallel) {
 			background.Go(func() { c.describeQueued(ctx) })

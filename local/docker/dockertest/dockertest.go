@@ -25,6 +25,9 @@ type Engine struct {
 	APIVersion string
 	// SampleEvery is the time between two stats samples; a second when zero.
 	SampleEvery time.Duration
+	// OnDescribe is called when a container is asked about. A status other
+	// than zero is the answer.
+	OnDescribe func(id string) (status int)
 
 	t        testing.TB
 	mu       sync.Mutex
@@ -35,6 +38,7 @@ type Engine struct {
 	failing  int  // status of all answers
 	breaks   chan struct{}
 	stats    map[string]int // open stats streams by container id
+	conns    int            // open connections of Dialer
 	ticks    int64
 }
 
@@ -54,7 +58,7 @@ type Container struct {
 	State     string            // running when empty
 	Networks  map[string]string // name → IPv4
 	Labels    map[string]string
-	StartedAt time.Time // the hour of the test's choice when zero
+	StartedAt time.Time // 2026-11-21 08:00 UTC when zero
 	Health    string    // healthy, unhealthy, starting; empty without a check
 	Mode      string    // network mode; the first network when empty
 }
@@ -82,9 +86,28 @@ func (e *Engine) Listen() string {
 // synctest bubble.
 func (e *Engine) Dialer() (dial func(context.Context, string, string) (net.Conn, error), stop func()) {
 	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: e, ReadHeaderTimeout: time.Hour}
+	server := &http.Server{Handler: e, ReadHeaderTimeout: time.Hour, ConnState: e.count}
 	go func() { _ = server.Serve(l) }()
 	return l.dial, func() { _ = server.Close() }
+}
+
+func (e *Engine) count(_ net.Conn, state http.ConnState) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		e.conns++
+	case http.StateClosed:
+		e.conns--
+	case http.StateActive, http.StateIdle, http.StateHijacked:
+	}
+}
+
+// Connections returns the number of open connections made with Dialer.
+func (e *Engine) Connections() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conns
 }
 
 // pipes is a listener in memory.
@@ -253,8 +276,7 @@ func (e *Engine) Fail(status int) {
 	e.failing = status
 }
 
-// Requests returns the requests so far, as method and path without version;
-// Listeners and StatsStreams count open streams.
+// Requests returns the requests so far, as method and path without version.
 func (e *Engine) Requests() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -363,6 +385,12 @@ func (e *Engine) serveList(w http.ResponseWriter) {
 }
 
 func (e *Engine) serveDescription(w http.ResponseWriter, r *http.Request, id string) {
+	if e.OnDescribe != nil {
+		if status := e.OnDescribe(id); status != 0 {
+			refuse(w, status, "the container is out of order")
+			return
+		}
+	}
 	e.mu.Lock()
 	var held chan struct{}
 	if h := e.hosts[id]; h != nil {
@@ -476,10 +504,13 @@ func (e *Engine) serveStats(w http.ResponseWriter, r *http.Request, id string) {
 	for n := 1; ; n++ {
 		select {
 		case <-time.After(every):
-		case <-ended:
-			running = false
 		case <-r.Context().Done():
 			return
+		}
+		select {
+		case <-ended:
+			running = false
+		default:
 		}
 		if !running {
 			_, _ = fmt.Fprintf(w, `{"read":"0001-01-01T00:00:00Z","preread":"0001-01-01T00:00:00Z","name":"/x","id":%q}`+"\n", id)
