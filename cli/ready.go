@@ -64,10 +64,8 @@ func dialable(listen string) string {
 		return listen
 	}
 	switch host {
-	case "", "0.0.0.0":
+	case "", "0.0.0.0", "::":
 		host = "127.0.0.1"
-	case "::":
-		host = "::1"
 	}
 	return net.JoinHostPort(host, port)
 }

@@ -89,10 +89,10 @@ func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType s
 // can hold the id of credentials.
 func (s *server) logRequest(r *http.Request, rec record, status int, begun time.Time, err error) {
 	level := slog.LevelInfo
-	if rec.routine && status == http.StatusOK {
+	switch {
+	case rec.routine && status == http.StatusOK:
 		level = slog.LevelDebug
-	}
-	if status >= http.StatusInternalServerError {
+	case !rec.routine && status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
 	if !s.log.Enabled(r.Context(), level) {
@@ -195,11 +195,14 @@ func (s *server) lookUp(ctx context.Context, q question) (local.Caller, error) {
 		_, err := q.ask(d)
 		return err == nil && q.settled(d, err)
 	})
-	if refreshErr != nil {
-		if err == nil {
-			return who, nil // the last known truth, while the runtime is away
-		}
-		return local.Caller{}, refreshErr
+	if refreshErr == nil {
+		return q.ask(fresh)
 	}
-	return q.ask(fresh)
+	// The last known truth counts while the runtime is away. It may know more
+	// by now, or that several fit.
+	dir, _ = s.runtime.Current()
+	if who, err = q.ask(dir); err == nil || local.CodeOf(err) == local.Ambiguous {
+		return who, err
+	}
+	return local.Caller{}, refreshErr
 }

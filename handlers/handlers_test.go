@@ -335,6 +335,7 @@ func TestMetadataErrors(t *testing.T) {
 		{path: "/v4/nobody/task/stats", status: 404, body: unknown("V4", "task stats")},
 		{path: "/v2/metadata/nobody", status: 400, body: `"Unable to generate metadata for container 'nobody'"`},
 		{name: "v2 container of another task", path: "/v2/metadata/" + otherID, status: 400, body: `"Unable to generate metadata for container '` + otherID + `'"`},
+		{name: "v2 container asked for from the host", path: "/v2/metadata/" + otherID, from: "127.0.0.1", status: 200, contains: otherID},
 		{name: "v2 stats of another task", path: "/v2/stats/" + otherID, status: 400, body: `"Unable to get container stats for: ` + otherID + `"`},
 		{name: "v2 stats of a stopped container", path: "/v2/stats/" + redisID, status: 400, body: `"Unable to get container stats for: ` + redisID + `"`},
 		{name: "v3 stats of a stopped container", path: "/v3/redis/stats", status: 400, body: `"Unable to get container stats for: ` + redisID + `"`},

@@ -162,8 +162,8 @@ func unknownCaller(r *http.Request, v metadata.Version, err error) error {
 		"Unable to get task arn from request: unable to associate '%s' with task: %s", addr, local.MessageOf(err))}
 }
 
-// member resolves a container id of v2, which is looked for in the caller's
-// own task only. (The agent looks among all tasks.)
+// member resolves a container id of v2. A container finds those of its own
+// task only (the agent looks among all tasks); the host finds all.
 func (s *server) member(r *http.Request, k kind, id string) (local.Caller, error) {
 	addr, err := remote(r)
 	if err != nil {
@@ -171,12 +171,12 @@ func (s *server) member(r *http.Request, k kind, id string) (local.Caller, error
 	}
 	who, err := s.lookUp(r.Context(), question{
 		ask: func(d *local.Directory) (local.Caller, error) {
-			from, err := d.WhoIs(addr)
-			if err != nil {
-				return local.Caller{}, unknownCaller(r, metadata.V2, err)
+			from, unknown := d.WhoIs(addr)
+			if unknown != nil && !d.IsHost(addr) {
+				return local.Caller{}, unknownCaller(r, metadata.V2, unknown)
 			}
 			found, err := d.Find(from, id)
-			if err == nil && found.Task != from.Task {
+			if err == nil && unknown == nil && found.Task != from.Task {
 				err = local.Errorf(local.NotFound, "container %q is in another task", id)
 			}
 			return found, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -33,6 +34,8 @@ func (c *Client) advice(err error) string {
 		return fmt.Sprintf("the Docker engine at %s did not answer in time: look whether docker ps answers, and restart Docker if not", c.host)
 	case isSocket && errors.Is(err, fs.ErrPermission):
 		return permissionAdvice(socket)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Sprintf("the connection to the Docker engine at %s broke off: if Docker does not come back by itself, start it", c.host)
 	case client.IsErrConnectionFailed(err) && isSocket:
 		if _, statErr := os.Stat(socket); errors.Is(statErr, fs.ErrNotExist) {
 			return fmt.Sprintf("there is no Docker socket at %s: start Docker; in a container, mount the socket (-v /var/run/docker.sock:/var/run/docker.sock); set DOCKER_HOST if it is elsewhere; or use --runtime static", socket)

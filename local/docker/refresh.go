@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// refreshTimeout is how long a refresh may take.
-	refreshTimeout = 2 * time.Second
+	// refreshTimeout is how long a refresh may take. On a busy machine a
+	// container can ask seconds before its own start is over, and the engine
+	// describes it only then.
+	refreshTimeout = 10 * time.Second
 	// failureMemory is how long a refresh that could not even list the
 	// containers answers for those after it.
 	failureMemory = 250 * time.Millisecond
@@ -43,7 +45,7 @@ type question struct {
 
 // Refresh asks the engine which containers there are and returns a snapshot
 // that is not older than the call. Concurrent calls share one question,
-// and wait for the end of the one before it. Each takes two seconds at most.
+// and wait for the end of the one before it. Each takes ten seconds at most.
 //
 // Who looks for one thing gives found, and gets the first snapshot that has
 // it: so a container that calls is answered once its own start is over, and
