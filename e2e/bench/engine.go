@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
@@ -73,7 +74,7 @@ func (w *world) close() error {
 	defer cancel()
 	var errs []error
 	failed := func(doing string, err error) {
-		if err != nil && !client.IsErrNotFound(err) {
+		if err != nil && !errdefs.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("%s: %w", doing, err))
 		}
 	}
@@ -84,7 +85,7 @@ func (w *world) close() error {
 	group.SetLimit(parallel)
 	for _, id := range w.members {
 		group.Go(func() error {
-			if err := w.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true}); !client.IsErrNotFound(err) {
+			if err := w.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true}); !errdefs.IsNotFound(err) {
 				return err
 			}
 			return nil
