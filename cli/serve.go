@@ -99,9 +99,11 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		defer servers[i].listener.Close()
 	}
 
+	hangup, stop := hangups()
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return containers.run(ctx) })
-	group.Go(func() error { return settings.watch(ctx, log, containers.apply) })
+	group.Go(func() error { return settings.watch(ctx, hangup, log, containers.apply) })
 	for _, s := range servers {
 		group.Go(func() error { return s.serve(ctx) })
 	}

@@ -66,12 +66,16 @@ func (s *settings) status() *handlers.ConfigStatus {
 	return status
 }
 
-// watch loads the file again when it changes and at SIGHUP, and hands every
+// hangups delivers SIGHUP from now on, until stop is called.
+func hangups() (hangup <-chan os.Signal, stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	return signals, func() { signal.Stop(signals) }
+}
+
+// watch loads the file again when it changes and at a hangup, and hands every
 // version that is in order to apply.
-func (s *settings) watch(ctx context.Context, log *slog.Logger, apply func(loaded)) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func (s *settings) watch(ctx context.Context, hangup <-chan os.Signal, log *slog.Logger, apply func(loaded)) error {
 	changed := make(chan struct{}, 1)
 	if s.path != "" {
 		go func() {

@@ -95,12 +95,12 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.program, "program", "", "ecs-local `binary` to measure (default: built from the repository)")
 	flags.StringVar(&o.jsonTo, "json", "", "write all figures to this `file` too")
 	flags.StringVar(&o.docTo, "doc", "", "put the tables into this Markdown `file`, between its bench marks")
-	flags.IntVar(&o.pairs, "pairs", 10, "pairs of slices in a row")
+	flags.IntVar(&o.pairs, "pairs", 12, "pairs of slices in a row")
 	flags.DurationVar(&o.slice, "slice", 500*time.Millisecond, "length of a slice")
 	flags.IntVar(&o.starts, "starts", 20, "how often the start is measured")
 	flags.DurationVar(&o.soak, "soak", 15*time.Second, "length of the load after which memory must not have grown")
 	containers := flags.String("containers", "1,20,100", "numbers of containers, ascending")
-	rows := flags.String("rows", "", "measure only the rows whose name matches this `pattern`")
+	rows := flags.String("rows", "", "measure only what matches this `pattern`: paths, start, memory, burst, warn, soak")
 	quick := flags.Bool("quick", false, "about a minute: 1 and 20 containers, short slices; figures for orientation only")
 	if err := flags.Parse(args); err != nil {
 		return o, err

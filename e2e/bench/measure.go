@@ -22,9 +22,10 @@ type row struct {
 	check func(w *world, body []byte) error
 }
 
-func exactly(int) int  { return 0 }
-func about(n int) int  { return n / 5 }
-func tag(n int) string { return fmt.Sprintf("%d", n) }
+func exactly(int) int { return 0 }
+
+// about allows for the numbers in stats, which have more or fewer digits.
+func about(length int) int { return length / 5 }
 
 // The rows of each number of containers.
 var (
@@ -205,47 +206,47 @@ func (w *world) ask(ctx context.Context, s *side, r row) (Answer, error) {
 	return answer, r.check(w, answer.Body)
 }
 
-// measureStart measures the time from the start of the process to its first
-// answer about a container.
-func (w *world) measureStart(ctx context.Context, o options) (figure, error) {
-	progress("start with %d containers", len(w.members))
-	path := "/v4/containers/" + w.members[0]
+// measureStarts measures the time from the start of a process to its first
+// answer.
+func (w *world) measureStarts(ctx context.Context, o options, path string, start func() (*process, error)) ([]float64, error) {
 	times := make([]float64, o.starts)
 	for i := range times {
 		begun := time.Now()
-		p, err := w.startProgram()
+		p, err := start()
 		if err != nil {
-			return figure{}, err
+			return nil, err
 		}
 		err = p.firstAnswer(ctx, path)
 		times[i] = float64(time.Since(begun).Microseconds()) / 1000
 		p.stop()
 		if err != nil {
-			return figure{}, err
+			return nil, err
 		}
 	}
-	return newFigure("start to first answer", len(w.members), "ms", 30, times), nil
+	return times, nil
 }
 
-// measureBareStart is measureStart for the bare handler: what of it is the
-// machine's.
-func (w *world) measureBareStart(ctx context.Context, o options) (figure, error) {
-	times := make([]float64, o.starts)
-	for i := range times {
-		begun := time.Now()
-		p, err := w.startBare("application/json", 1)
-		if err != nil {
-			return figure{}, err
-		}
-		err = p.firstAnswer(ctx, "/")
-		times[i] = float64(time.Since(begun).Microseconds()) / 1000
-		p.stop()
-		if err != nil {
-			return figure{}, err
-		}
+// measureStart asks for the metadata of a container, and beside the first
+// number of containers does the same to the bare handler: what of the time is
+// the machine's.
+func (w *world) measureStart(ctx context.Context, o options, bare bool) ([]figure, error) {
+	progress("start, with %d in the project", len(w.members))
+	times, err := w.measureStarts(ctx, o, w.anyMember(), func() (*process, error) { return w.startProgram() })
+	if err != nil {
+		return nil, err
 	}
-	return newFigure("the same of the bare handler", len(w.members), "ms", 0, times), nil
+	figures := []figure{newFigure("start to first answer", len(w.members), "ms", 30, times)}
+	if bare {
+		if times, err = w.measureStarts(ctx, o, "/", func() (*process, error) { return w.startBare("application/json", 1) }); err != nil {
+			return nil, err
+		}
+		figures = append(figures, newFigure("the same of the bare handler", len(w.members), "ms", 0, times))
+	}
+	return figures, nil
 }
+
+// anyMember is a path that the host, which is no container, can ask for.
+func (w *world) anyMember() string { return "/v4/containers/" + w.members[0] }
 
 // measureBurst sends concurrent first requests for one role and counts the
 // calls of STS: one by ARN; by name there is one more, to learn the account.
@@ -274,7 +275,7 @@ func (w *world) measureBurst(ctx context.Context, p *process) ([]figure, error) 
 
 const mib = 1 << 20
 
-// measureRest returns the resident memory before any load.
+// measureRest returns the resident memory when nobody asks for anything.
 func (w *world) measureRest(ctx context.Context, o options, p *process) (figure, error) {
 	progress("memory at rest with %d containers", len(w.members))
 	select {
@@ -329,7 +330,9 @@ func (w *world) measureSoak(ctx context.Context, o options, p *process) ([]figur
 	after := newFigure(fmt.Sprintf("resident memory, after %s of load", o.soak), len(w.members), "MiB", 0, memory[steps-steps/10:])
 	grown := newFigure("growth in between", len(w.members), "%", 10, []float64{max(0, late/early-1) * 100})
 	grown.Note = fmt.Sprintf("%d requests, %.0f a second, all kinds", total.Requests, total.PerSecond())
-	return []figure{during, after, grown}, nil
+	rest, err := w.measureRest(ctx, o, p)
+	rest.What, rest.AtMost, rest.Missed = "resident memory, idle again", 0, false
+	return []figure{during, after, grown, rest}, err
 }
 
 // measureAll makes the world, measures, and removes it. What was measured
@@ -374,17 +377,11 @@ func (w *world) measure(ctx context.Context, o options, report *report) error {
 func (w *world) measureWith(ctx context.Context, o options, report *report, first, last bool) error {
 	wanted := func(name string) bool { return o.rows.MatchString(name) }
 	if (first || last) && wanted("start") {
-		f, err := w.measureStart(ctx, o)
+		figures, err := w.measureStart(ctx, o, first)
 		if err != nil {
 			return err
 		}
-		report.add(f)
-		if first {
-			if f, err = w.measureBareStart(ctx, o); err != nil {
-				return err
-			}
-			report.add(f)
-		}
+		report.add(figures...)
 	}
 
 	p, err := w.startProgram()
@@ -392,15 +389,15 @@ func (w *world) measureWith(ctx context.Context, o options, report *report, firs
 		return err
 	}
 	defer p.stop()
-	if err := p.firstAnswer(ctx, "/v4/containers/"+w.members[0]); err != nil {
+	if err := p.firstAnswer(ctx, w.anyMember()); err != nil {
 		return err
 	}
 	if last && wanted("memory") {
-		f, err := w.measureRest(ctx, o, p)
+		rest, err := w.measureRest(ctx, o, p)
 		if err != nil {
 			return err
 		}
-		report.add(f)
+		report.add(rest)
 	}
 	if first && wanted("burst") {
 		figures, err := w.measureBurst(ctx, p)
@@ -441,7 +438,7 @@ func (w *world) compareQuiet(ctx context.Context, o options, report *report) err
 		return err
 	}
 	defer p.stop()
-	if err := p.firstAnswer(ctx, "/v4/containers/"+w.members[0]); err != nil {
+	if err := p.firstAnswer(ctx, w.anyMember()); err != nil {
 		return err
 	}
 	r := rowV4
@@ -457,5 +454,5 @@ func (w *world) compareQuiet(ctx context.Context, o options, report *report) err
 
 // progress says on stderr what is being done.
 func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "bench: "+strings.TrimSpace(format)+"\n", args...)
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -123,8 +124,13 @@ func (r *report) describe(ctx context.Context, w *world) error {
 		return fmt.Errorf("list containers: %w", err)
 	}
 	r.Machine = map[string]string{
-		"cores": tag(runtime.NumCPU()), "system": system(), "arch": runtime.GOARCH, "engine": version.Version,
-		"go": strings.TrimPrefix(runtime.Version(), "go"), "otherContainers": tag(len(others)), "loadAverage": loadAverage(),
+		"arch":            runtime.GOARCH,
+		"cores":           strconv.Itoa(runtime.NumCPU()),
+		"engine":          version.Version,
+		"go":              strings.TrimPrefix(runtime.Version(), "go"),
+		"loadAverage":     loadAverage(),
+		"otherContainers": strconv.Itoa(len(others)),
+		"system":          system(),
 	}
 	return nil
 }
@@ -166,8 +172,8 @@ func (r *report) write(out io.Writer) error {
 	return err
 }
 
-// flat adds how much the number of containers matters: the ratio with most as
-// a part of the ratio with fewest.
+// flat adds how much the number of containers matters: by how much the ratio
+// is lower with most than with fewest.
 func (r *report) flat() {
 	for _, path := range []string{rowV3.name, rowV4.name, rowTask.name} {
 		of := slices.DeleteFunc(slices.Clone(r.Comparisons), func(c comparison) bool { return c.Work != path })
@@ -175,14 +181,14 @@ func (r *report) flat() {
 			continue
 		}
 		few, many := of[0], of[len(of)-1]
-		f := newFigure(fmt.Sprintf("%s: ratio with %d containers to ratio with %d", path, many.Containers, few.Containers), many.Containers, "", 0,
-			[]float64{many.Ratio / few.Ratio})
-		r.Figures = append(r.Figures, f)
+		r.Figures = append(r.Figures, newFigure(
+			fmt.Sprintf("%s: ratio lower than with %d", path, few.Containers), many.Containers, "%", 10,
+			[]float64{max(0, 1-many.Ratio/few.Ratio) * 100}))
 	}
 }
 
 func (r *report) markdown(b *bytes.Buffer) {
-	fmt.Fprintf(b, "%s, %s cores (%s), Docker engine %s, Go %s; %s. %s other containers on the engine, load average %s before the run. %s.\n\n",
+	fmt.Fprintf(b, "%s, %s cores (%s), Docker engine %s, Go %s; %s. Before the run: %s other containers on the engine, load average %s. Method: %s.\n\n",
 		r.Machine["system"], r.Machine["cores"], r.Machine["arch"], r.Machine["engine"], r.Machine["go"], r.Date,
 		r.Machine["otherContainers"], r.Machine["loadAverage"], r.Method)
 	if len(r.Comparisons) > 0 {
