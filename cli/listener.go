@@ -48,7 +48,7 @@ func (s *server) listen(log *slog.Logger) error {
 	}
 	s.listener = listener
 	s.http = &http.Server{
-		Handler:           http.MaxBytesHandler(s.handler, maxBodyBytes),
+		Handler:           limitBody(s.handler),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -76,4 +76,16 @@ func (s *server) serve(ctx context.Context) error {
 		return fmt.Errorf("serve %s: %w", s.name, err)
 	}
 	return <-stopped
+}
+
+// limitBody is http.MaxBytesHandler for the few requests that have a body.
+func limitBody(next http.Handler) http.Handler {
+	limited := http.MaxBytesHandler(next, maxBodyBytes)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body == http.NoBody {
+			next.ServeHTTP(w, r)
+			return
+		}
+		limited.ServeHTTP(w, r)
+	})
 }

@@ -6,15 +6,16 @@ import (
 )
 
 // newLog returns the logger for a level (debug, info, warn, error) and a
-// format (text, json).
-func newLog(w io.Writer, level, format string) *slog.Logger {
+// format (text, json). Flush writes the last lines.
+func newLog(w io.Writer, level, format string) (log *slog.Logger, flush func()) {
+	lines := newLines(w)
 	options := &slog.HandlerOptions{}
 	var l slog.Level
 	if l.UnmarshalText([]byte(level)) == nil {
 		options.Level = l
 	}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(lines, options)), lines.flush
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(lines, options)), lines.flush
 }

@@ -31,7 +31,8 @@ type serveCommand struct {
 
 // Run serves until the context ends.
 func (c serveCommand) Run(ctx context.Context, env environment) error {
-	log := newLog(env.stderr, c.LogLevel, c.LogFormat)
+	log, flush := newLog(env.stderr, c.LogLevel, c.LogFormat)
+	defer flush()
 	inherited, err := inherit()
 	if err != nil {
 		return misuse{err}

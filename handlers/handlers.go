@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -62,12 +63,16 @@ func New(d Deps) http.Handler {
 		documents:   &documents{renderer: d.Documents},
 		log:         d.Log,
 	}
-	return guard(d.AllowedHosts, d.Log, byAddress(tidyPath(s.ecsRouter())))
+	return guard(d.AllowedHosts, d.Log, byAddress(tidyPath(direct(s.ecsRouter()))))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
 func (s *server) ecsRouter() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
+
+	r.Handle("/creds", s.credentialed(sessionCredentials))
+	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
+	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
 
 	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
 		prefix := versions[v].prefix
@@ -79,10 +84,6 @@ func (s *server) ecsRouter() *mux.Router {
 			r.Handle(at+"/task/stats", s.identified(v, taskStats))
 		}
 	}
-
-	r.Handle("/creds", s.credentialed(sessionCredentials))
-	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
-	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
 
 	r.Handle("/v2/metadata", s.identified(metadata.V2, taskMetadata))
 	r.Handle("/v2/metadata/{member:.+}", s.identified(metadata.V2, containerMetadata))
@@ -103,4 +104,24 @@ func (s *server) ecsRouter() *mux.Router {
 
 	r.NotFoundHandler = s.unrouted("ecs")
 	return r
+}
+
+// direct answers the paths without a variable part, which most requests have,
+// by one look into a table. The router tries one pattern after the other, and
+// copies the request twice.
+func direct(r *mux.Router) http.Handler {
+	exact := map[string]http.Handler{}
+	_ = r.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		if pattern, err := route.GetPathTemplate(); err == nil && !strings.Contains(pattern, "{") {
+			exact[pattern] = route.GetHandler()
+		}
+		return nil
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if h, ok := exact[req.URL.Path]; ok {
+			h.ServeHTTP(w, req)
+			return
+		}
+		r.ServeHTTP(w, req)
+	})
 }

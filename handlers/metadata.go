@@ -224,6 +224,7 @@ type rendered struct {
 	dir     *local.Directory
 	bytes   sync.Map // documentKey → document
 	samples sync.Map // sampleKey → renderedSample
+	joined  sync.Map // joinedKey → *joinedSamples
 }
 
 type documentKey struct {

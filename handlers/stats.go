@@ -24,16 +24,52 @@ func (s *server) containerStats(r *http.Request, v metadata.Version, c *local.Co
 func (s *server) taskStats(r *http.Request, v metadata.Version, t *local.Task) (document, error) {
 	samples := s.runtime.Stats(r.Context(), t.Containers)
 	dir, _ := s.runtime.Current()
-	kept := s.documents.of(dir)
+	return s.documents.of(dir).taskStats(v, t, samples)
+}
+
+// joinedKey says which stats of a task are meant.
+type joinedKey struct {
+	task    *local.Task
+	version metadata.Version
+}
+
+// joinedSamples is the stats document of a task and what it was made of, in
+// the order of the task's containers.
+type joinedSamples struct {
+	samples []*local.Stats
+	body    document
+}
+
+// taskStats joins the samples of a task, once for each set of them. The engine
+// has a new sample every second.
+func (r *rendered) taskStats(v metadata.Version, t *local.Task, samples map[string]*local.Stats) (document, error) {
+	key := joinedKey{t, v}
+	if kept, ok := r.joined.Load(key); ok && kept.(*joinedSamples).of(t, samples) {
+		return kept.(*joinedSamples).body, nil
+	}
+	next := &joinedSamples{samples: make([]*local.Stats, len(t.Containers))}
 	parts := make([]metadata.Sample, len(t.Containers))
 	for i, c := range t.Containers {
-		body, err := kept.sample(v, c.ID, samples[c.ID])
+		next.samples[i] = samples[c.ID]
+		body, err := r.sample(v, c.ID, samples[c.ID])
 		if err != nil {
 			return nil, err
 		}
 		parts[i] = metadata.Sample{ContainerID: c.ID, JSON: body}
 	}
-	return metadata.TaskStats(parts), nil
+	next.body = metadata.TaskStats(parts)
+	r.joined.Store(key, next)
+	return next.body, nil
+}
+
+// of reports whether the document was made of exactly these samples.
+func (j *joinedSamples) of(t *local.Task, samples map[string]*local.Stats) bool {
+	for i, c := range t.Containers {
+		if j.samples[i] != samples[c.ID] {
+			return false
+		}
+	}
+	return true
 }
 
 // sampleKey says which rendered sample is meant.
