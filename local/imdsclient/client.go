@@ -124,9 +124,16 @@ func New(opts Options) (*Client, error) {
 		base: base,
 		http: &http.Client{
 			Transport: &http.Transport{
-				DialContext:        opts.Dial,
+				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					// The transport goes on when the request has given up.
+					ctx, cancel := context.WithTimeout(ctx, opts.AttemptTimeout)
+					defer cancel()
+					return opts.Dial(ctx, network, address)
+				},
 				DisableCompression: true, // bytes as they are
-				IdleConnTimeout:    30 * time.Second,
+				// The real service closes every connection, too. On one that is
+				// kept, the transport would repeat requests on its own.
+				DisableKeepAlives: true,
 				// Proxy stays nil: what it would be asked for is link-local,
 				// and a proxy adds X-Forwarded-For, which IMDSv2 refuses.
 			},
@@ -184,10 +191,6 @@ func (c *Client) Endpoint() string { return c.base.String() }
 func (c *Client) Stats() Stats {
 	return Stats{Requests: c.requests.Load(), Tokens: c.tokens.Load(), Retries: c.retries.Load()}
 }
-
-// CloseIdleConnections closes the connections that are kept for the next
-// request.
-func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 
 // Get returns the value at path, byte for byte. How a path is read is in
 // [Path].
