@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if *tokenProcess != "" {
 		endpoint, dir, _ := strings.Cut(*tokenProcess, "|")
-		client, err := imdsclient.New(imdsclient.Options{Endpoint: endpoint, CacheDir: dir, Timeout: 30 * time.Second})
+		client, err := imdsclient.New(imdsclient.Options{Endpoint: endpoint, CacheDir: dir, Timeout: time.Minute, AttemptTimeout: 30 * time.Second})
 		if err == nil {
 			_, err = client.Get(context.Background(), "instance-id")
 		}

@@ -357,6 +357,31 @@ func TestScan(t *testing.T) {
 				reads:  []string{"", info1, execPath, info2},
 			},
 		},
+		"a task in two namespaces is gone when neither lists it": {
+			{
+				change: func(f *fake) {
+					one(f)
+					f.namespace(ns2, t1, entries{web: object("")})
+				},
+				want:  []string{"new iam-ecs-1 shop-TaskApplication v1", "new iam-ecs-2 shop-TaskApplication v1"},
+				reads: []string{"", info1, webPath, info2, ns2 + "/security-credentials/" + web},
+			},
+			{
+				change: func(f *fake) { f.namespace(ns1, t2, nil) },
+				want:   []string{"unchanged iam-ecs-2"},
+				reads:  []string{"", info1, info2},
+			},
+			{
+				change: func(f *fake) { f.namespace(ns1, t1, entries{web: object("")}) },
+				want:   []string{"new iam-ecs-1 shop-TaskApplication v1", "unchanged iam-ecs-2"},
+				reads:  []string{"", info1, webPath, info2},
+			},
+			{
+				change: func(f *fake) { f.remove(ns1); f.remove(ns2) },
+				want:   []string{"gone iam-ecs-1 shop-TaskApplication", "gone iam-ecs-1", "gone iam-ecs-2"},
+				reads:  []string{""},
+			},
+		},
 		"a task that moves to another namespace is not gone": {
 			firstOne,
 			{
