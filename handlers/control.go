@@ -17,9 +17,11 @@ type ControlDeps struct {
 	// Status describes the process; it is asked at every request.
 	Status func() Status
 	// Ready returns the parts that must work, and nil or the reason for each.
-	Ready        func() map[string]error
-	AllowedHosts []string
-	Log          *slog.Logger
+	Ready func() map[string]error
+	// TaskCredentials has the ids that GET /v1/tasks shows. May be nil.
+	TaskCredentials TaskCredentials
+	AllowedHosts    []string
+	Log             *slog.Logger
 }
 
 // Status is the answer of GET /v1/status. It holds no secret.
@@ -81,6 +83,8 @@ type taskDocument struct {
 	Family     string              `json:"family"`
 	Revision   string              `json:"revision"`
 	Containers []containerDocument `json:"containers"`
+	// Credentials has the path of each of the task's roles, by its type.
+	Credentials map[string]string `json:"credentials,omitempty"`
 }
 
 type containerDocument struct {
@@ -209,9 +213,33 @@ func (c *control) tasks(*http.Request) (any, error) {
 		for _, member := range t.Containers {
 			doc.Containers = append(doc.Containers, describe(member))
 		}
+		c.addCredentials(&doc, t)
 		docs = append(docs, doc)
 	}
 	return docs, nil
+}
+
+// addCredentials says where a task's credentials are. Its containers are told
+// about the task role, as the agent tells them.
+func (c *control) addCredentials(doc *taskDocument, t *local.Task) {
+	if c.deps.TaskCredentials == nil {
+		return
+	}
+	for _, roleType := range []string{taskApplication, taskExecution} {
+		id := c.deps.TaskCredentials.ID(t, roleType)
+		if id == "" {
+			continue
+		}
+		if doc.Credentials == nil {
+			doc.Credentials = map[string]string{}
+		}
+		doc.Credentials[roleType] = credentialsPath(id)
+		if roleType == taskApplication {
+			for _, member := range doc.Containers {
+				member.Environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = credentialsPath(id)
+			}
+		}
+	}
 }
 
 func describe(c *local.Container) containerDocument {

@@ -38,7 +38,10 @@ type Credentials interface {
 type Deps struct {
 	Runtime     Runtime
 	Credentials Credentials
-	Documents   *metadata.Renderer
+	// TaskCredentials are served at /v1/credentials and /v2/credentials. Nil:
+	// no task has any.
+	TaskCredentials TaskCredentials
+	Documents       *metadata.Renderer
 	// AllowedHosts are Host names that are answered beside addresses,
 	// localhost, single-label names and host.docker.internal.
 	AllowedHosts []string
@@ -47,20 +50,22 @@ type Deps struct {
 
 // server holds what the endpoints share.
 type server struct {
-	runtime     Runtime
-	credentials Credentials
-	documents   *documents
-	log         *slog.Logger
+	runtime         Runtime
+	credentials     Credentials
+	taskCredentials TaskCredentials
+	documents       *documents
+	log             *slog.Logger
 }
 
 // New returns the handler of the addresses that containers use. The docs
 // table in docs/endpoints.md lists the same routes.
 func New(d Deps) http.Handler {
 	s := &server{
-		runtime:     d.Runtime,
-		credentials: d.Credentials,
-		documents:   &documents{renderer: d.Documents},
-		log:         d.Log,
+		runtime:         d.Runtime,
+		credentials:     d.Credentials,
+		taskCredentials: d.TaskCredentials,
+		documents:       &documents{renderer: d.Documents},
+		log:             d.Log,
 	}
 	return guard(d.AllowedHosts, d.Log, byAddress(tidyPath(s.ecsRouter())))
 }
@@ -83,6 +88,9 @@ func (s *server) ecsRouter() *mux.Router {
 	r.Handle("/creds", s.credentialed(sessionCredentials))
 	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
 	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
+	r.Handle("/v1/credentials", s.deliveredV1())
+	r.Handle("/v2/credentials", s.deliveredV2())
+	r.Handle("/v2/credentials/{id:.+}", s.deliveredV2())
 
 	r.Handle("/v2/metadata", s.identified(metadata.V2, taskMetadata))
 	r.Handle("/v2/metadata/{member:.+}", s.identified(metadata.V2, containerMetadata))
