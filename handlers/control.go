@@ -4,16 +4,20 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 )
 
 // ControlDeps is what the control API needs.
 type ControlDeps struct {
 	Runtime Runtime
+	// IMDS is the instance metadata service. Nil: there is none.
+	IMDS *imds.Service
 	// Status describes the process; it is asked at every request.
 	Status func() Status
 	// Ready returns the parts that must work, and nil or the reason for each.
@@ -119,6 +123,15 @@ func (c *control) router() *mux.Router {
 	r.Handle("/v1/status", c.get(c.status))
 	r.Handle("/v1/tasks", c.get(c.tasks))
 
+	r.Handle("/v1/imds/options", c.on(verb{http.MethodGet, c.instance(imdsOptions)}, verb{http.MethodPatch, c.instance(setIMDSOptions)}))
+	r.Handle("/v1/imds/values/{path:.+}", c.on(verb{http.MethodGet, c.instance(imdsValue)},
+		verb{http.MethodPut, c.instance(setIMDSValue)}, verb{http.MethodDelete, c.instance(removeIMDSValue)}))
+	r.Handle("/v1/namespaces", c.get(c.instance(namespaces)))
+	const entry = "/v1/namespaces/{namespace}/credentials/{taskId:[^-/]+}-{roleType}"
+	r.Handle(entry, c.on(verb{http.MethodPut, c.instance(putTaskRole)}, verb{http.MethodDelete, c.instance(deleteTaskRole)}))
+	r.Handle(entry+"/rotate", c.on(verb{http.MethodPost, c.instance(rotateTaskRole)}))
+	r.Handle("/v1/reset", c.on(verb{http.MethodPost, c.instance(c.reset)}))
+
 	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {
 		return nil, local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API")
 	})
@@ -151,20 +164,41 @@ func named(who local.Caller) string {
 	return " (you are " + who.Container.DockerName + ")"
 }
 
+// verb is a method of a path.
+type verb struct {
+	method string
+	answer func(*http.Request) (any, error)
+}
+
 // get serves what answers GET and HEAD only.
 func (c *control) get(answer func(*http.Request) (any, error)) http.Handler {
+	return c.on(verb{http.MethodGet, answer})
+}
+
+// on serves a path. HEAD goes where GET goes.
+func (c *control) on(verbs ...verb) http.Handler {
+	var names, allow []string
+	for _, v := range verbs {
+		names, allow = append(names, v.method), append(allow, v.method)
+		if v.method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		rec := record{family: controlDialect.family, route: routeOf(r)}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			writeBody(w, r, http.StatusMethodNotAllowed, "application/json",
-				mustEncode(controlError{Code: "MethodNotAllowed", Message: r.Method + " is not allowed here: use GET"}))
-			c.logRequest(r, rec, http.StatusMethodNotAllowed, begun, nil)
-			return
+		for _, v := range verbs {
+			if r.Method == v.method || r.Method == http.MethodHead && v.method == http.MethodGet {
+				result, err := v.answer(r)
+				c.answer(w, r, controlDialect, rec, begun, result, err)
+				return
+			}
 		}
-		result, err := answer(r)
-		c.answer(w, r, controlDialect, rec, begun, result, err)
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		writeBody(w, r, http.StatusMethodNotAllowed, "application/json", mustEncode(controlError{
+			Code: "MethodNotAllowed", Message: r.Method + " is not allowed here: use " + strings.Join(names, " or "),
+		}))
+		c.logRequest(r, rec, http.StatusMethodNotAllowed, begun, nil)
 	})
 }
 

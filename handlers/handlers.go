@@ -10,6 +10,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
@@ -42,6 +43,8 @@ type Deps struct {
 	// no task has any.
 	TaskCredentials TaskCredentials
 	Documents       *metadata.Renderer
+	// IMDS is the instance metadata service. Nil: there is none.
+	IMDS *imds.Service
 	// AllowedHosts are Host names that are answered beside addresses,
 	// localhost, single-label names and host.docker.internal.
 	AllowedHosts []string
@@ -54,20 +57,27 @@ type server struct {
 	credentials     Credentials
 	taskCredentials TaskCredentials
 	documents       *documents
+	imds            *imds.Service
 	log             *slog.Logger
 }
 
 // New returns the handler of the addresses that containers use. The docs
-// table in docs/endpoints.md lists the same routes.
+// table in docs/endpoints.md lists the same routes. Its server is set up as
+// NewIMDS says.
 func New(d Deps) http.Handler {
 	s := &server{
 		runtime:         d.Runtime,
 		credentials:     d.Credentials,
 		taskCredentials: d.TaskCredentials,
 		documents:       &documents{renderer: d.Documents},
+		imds:            d.IMDS,
 		log:             d.Log,
 	}
-	return guard(d.AllowedHosts, d.Log, byAddress(tidyPath(s.ecsRouter())))
+	instance := s.unrouted("imds")
+	if d.IMDS != nil {
+		instance = NewIMDS(d.IMDS, d.Log)
+	}
+	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(s.ecsRouter()), instance))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
@@ -86,11 +96,11 @@ func (s *server) ecsRouter() *mux.Router {
 	}
 
 	r.Handle("/creds", s.credentialed(sessionCredentials))
-	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
-	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
 	r.Handle("/v1/credentials", s.deliveredV1())
 	r.Handle("/v2/credentials", s.deliveredV2())
 	r.Handle("/v2/credentials/{id:.+}", s.deliveredV2())
+	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
+	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
 
 	r.Handle("/v2/metadata", s.identified(metadata.V2, taskMetadata))
 	r.Handle("/v2/metadata/{member:.+}", s.identified(metadata.V2, containerMetadata))
