@@ -142,18 +142,32 @@ func (l leaves) network(i Instance, f Interface) {
 	l.lines(at+"vpc-ipv6-cidr-blocks", f.VPCIPv6CIDRBlocks)
 }
 
-// tags adds both forms of the tags. With the option on and no tags at all,
-// only the set is there, and empty.
+const (
+	tagPath    = "meta-data/tags/instance/"
+	tagSetPath = "meta-data/tag-sets/instance"
+)
+
+// tags adds the tags.
 func (l leaves) tags(c Config) {
 	if c.Options.InstanceMetadataTags != Enabled {
 		return
 	}
-	set := object{}
-	for _, key := range slices.Sorted(maps.Keys(c.Tags)) {
-		l.text("meta-data/tags/instance/"+key, c.Tags[key])
-		set = append(set, member{key, c.Tags[key]})
+	for key, value := range c.Tags {
+		l.text(tagPath+key, value)
 	}
-	l.json("meta-data/tag-sets/instance", set)
+	l.tagSet()
+}
+
+// tagSet makes the set of all tags from the tags that are there. Without any
+// it is there too, and empty.
+func (l leaves) tagSet() {
+	set := object{}
+	for _, path := range slices.Sorted(maps.Keys(l)) {
+		if key, ok := strings.CutPrefix(path, tagPath); ok {
+			set = append(set, member{key, string(l[path].v2)})
+		}
+	}
+	l.json(tagSetPath, set)
 }
 
 // hostname returns the private name of an interface: made of its address, or

@@ -166,6 +166,9 @@ func (s *Service) rebuild() {
 	s.tasks(l, now)
 	s.configured.apply(l)
 	s.live.apply(l)
+	if _, ok := l[tagSetPath]; ok && !s.configured.touches(tagSetPath) && !s.live.touches(tagSetPath) {
+		l.tagSet() // again: a tag may have been set or removed
+	}
 	s.current.Store(newSnapshot(l, s.options, s.modified))
 }
 

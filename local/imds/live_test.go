@@ -50,7 +50,19 @@ func TestSetAndRemove(t *testing.T) {
 	if c.get("network/interfaces/macs") != "x/" {
 		t.Error("what was removed is back")
 	}
+	must(s.SetValue("tags/instance/b", []byte("2")))
+	if c.get("tags/instance") != "a\nb" || c.get("tag-sets/instance") != "{\n  \"a\" : \"1\",\n  \"b\" : \"2\"\n}" {
+		t.Errorf("a new tag is not in the set: %s", c.get("tag-sets/instance"))
+	}
+	must(s.RemoveValue("tags/instance/b"))
 	must(s.RemoveValue("tags/instance/a"))
+	if c.get("tag-sets/instance") != "{}" {
+		t.Errorf("a removed tag is in the set: %s", c.get("tag-sets/instance"))
+	}
+	must(s.SetValue("tag-sets/instance", []byte("broken")))
+	if c.get("tag-sets/instance") != "broken" {
+		t.Error("the set cannot be replaced")
+	}
 	if c.status("tags") != 404 {
 		t.Error("a directory without children is there")
 	}

@@ -166,6 +166,12 @@ func (o overlay) apply(l leaves) {
 	}
 }
 
+// touches reports whether the overlay says something about a value.
+func (o overlay) touches(path string) bool {
+	_, set := o.set[path]
+	return set || o.remove[path]
+}
+
 // prune removes a value, or a directory with all that is below it.
 func (l leaves) prune(path string) {
 	if _, ok := l[path]; ok {
