@@ -46,8 +46,10 @@ check: $(GOLANGCI) ## format, vet, lint, tidy and the tests that need no Docker
 	go test -race ./...
 .PHONY: check
 
-bench: ## benchmarks
+bench: build ## benchmarks, and speed against a bare handler; more arguments in ARGS
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+	@scripts/docker-engine.sh start
+	cd e2e && go run ./bench -program $(CURDIR)/bin/ecs-local $(ARGS)
 .PHONY: bench
 
 fuzz: ## each fuzz test for FUZZTIME

@@ -14,23 +14,15 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 )
 
-// built is what the tests run, made once for all of them.
-type built struct {
-	dir     string
-	program string // path of the ecs-local binary
-}
-
-var build = sync.OnceValues(func() (built, error) {
-	dir, err := os.MkdirTemp("", run)
-	if err != nil {
-		return built{}, fmt.Errorf("make folder: %w", err)
-	}
-	b := built{dir: dir, program: filepath.Join(dir, "ecs-local")}
-	return b, goBuild(repository(), b.program, ".", "-X main.version=e2e")
+// build makes the ecs-local binary, once, and returns its path.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(workDir, "ecs-local")
+	return path, goBuild(repository(), path, ".", "-X main.version=e2e")
 })
 
 func goBuild(dir, output, pkg, ldflags string) error {
@@ -46,14 +38,14 @@ func goBuild(dir, output, pkg, ldflags string) error {
 // program returns the path of the ecs-local binary.
 func program(t *testing.T) string {
 	t.Helper()
-	b, err := build()
+	path, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.program
+	return path
 }
 
-// images are those that this process made; TestMain removes them.
+// images are those that this process made.
 var images struct {
 	sync.Mutex
 	tags []string
@@ -65,16 +57,17 @@ func removeLater(tag string) {
 	images.Unlock()
 }
 
+// removeImages is for the end of the process.
 func removeImages() {
-	if b, err := build(); err == nil && b.dir != "" && len(images.tags) > 0 {
-		_ = os.RemoveAll(b.dir)
+	if len(images.tags) == 0 {
+		return
 	}
 	c, err := engine()
 	if err != nil {
 		return
 	}
 	for _, tag := range images.tags {
-		if _, err := c.ImageRemove(context.Background(), tag, image.RemoveOptions{Force: true, PruneChildren: true}); err != nil && !client.IsErrNotFound(err) {
+		if _, err := c.ImageRemove(context.Background(), tag, image.RemoveOptions{Force: true, PruneChildren: true}); err != nil && !errdefs.IsNotFound(err) {
 			fmt.Fprintf(os.Stderr, "remove image %s: %v\n", tag, err)
 		}
 	}
@@ -83,7 +76,7 @@ func removeImages() {
 // sidecarImage is an image of ecs-local that was made from nothing but the
 // binary and the settings of the project's Dockerfile.
 var sidecarImage = sync.OnceValues(func() (string, error) {
-	b, err := build()
+	path, err := build()
 	if err != nil {
 		return "", err
 	}
@@ -91,7 +84,7 @@ var sidecarImage = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	binary, err := os.ReadFile(b.program)
+	binary, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read binary: %w", err)
 	}
@@ -123,15 +116,11 @@ var probeImage = sync.OnceValues(func() (string, error) {
 var probeSettings = []string{"ENV PATH=/usr/bin:/bin", "ENV AWS_EC2_METADATA_DISABLED=true"}
 
 var probeFiles = sync.OnceValues(func() ([]file, error) {
-	b, err := build()
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(b.dir, "probe")
+	path := filepath.Join(workDir, "probe")
 	if err := goBuild(filepath.Join(repository(), "e2e"), path, "./probe", ""); err != nil {
 		return nil, err
 	}
-	binary, err := os.ReadFile(path) //nolint:gosec // just built
+	binary, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read binary: %w", err)
 	}
@@ -142,10 +131,10 @@ var probeFiles = sync.OnceValues(func() ([]file, error) {
 	return files, nil
 })
 
-func imageOf(t *testing.T, make func() (string, error)) string {
+func imageOf(t *testing.T, image func() (string, error)) string {
 	t.Helper()
 	requireDocker(t)
-	tag, err := make()
+	tag, err := image()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +144,7 @@ func imageOf(t *testing.T, make func() (string, error)) string {
 // imageSettings returns those instructions of the last stage of a Dockerfile
 // that set how the image runs, each on one line.
 func imageSettings(path string) ([]string, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // a file of this repository
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read Dockerfile: %w", err)
 	}

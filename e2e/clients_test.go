@@ -76,7 +76,7 @@ func sts(t *testing.T) string {
 		leaveOut(t, "ECS_LOCAL_REQUIRE_CLIENTS", "no moto_server: "+err.Error())
 	}
 	port := freePort(t, "127.0.0.1")
-	cmd := exec.Command(moto, "-H", "127.0.0.1", "-p", port) //nolint:gosec // a test server
+	cmd := exec.Command(moto, "-H", "127.0.0.1", "-p", port)
 	background(t, cmd)
 	url := "http://127.0.0.1:" + port
 	answering(t, url+"/moto-api/")
@@ -118,7 +118,7 @@ func TestBoto3AndTheCLIGetRolesThroughTheFullURI(t *testing.T) {
 			"/creds": "arn:aws:sts::" + motoAccount + ":user/",
 		} {
 			t.Run(client+path, func(t *testing.T) {
-				cmd := exec.Command(words[0], append(words[1:len(words):len(words)], endpoint)...) //nolint:gosec // fixed words
+				cmd := exec.Command(words[0], append(words[1:len(words):len(words)], endpoint)...)
 				none := written(t, "none", "")
 				cmd.Env = append(os.Environ(), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+none, "AWS_SHARED_CREDENTIALS_FILE="+none,
 					"AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.url+path)

@@ -95,7 +95,7 @@ func (p project) one(t *testing.T, c *client.Client, service string) string {
 func written(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(freeDir(t), name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // containers of other users read it
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatalf("write file: %v", err)
 	}
 	return path

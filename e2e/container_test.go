@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
@@ -99,7 +100,7 @@ func remove(t *testing.T, c *client.Client, id string) {
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
 	err := c.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if err != nil && !client.IsErrNotFound(err) {
+	if err != nil && !errdefs.IsNotFound(err) {
 		t.Errorf("remove container: %v", err)
 	}
 }
@@ -172,14 +173,15 @@ func ended(ctx context.Context, c *client.Client, id string) (int, error) {
 // newNetwork makes a bridge network with a subnet of its own, in which every
 // address from .2 to .127 may be given by the tests and the engine takes the
 // others. It returns the name and the first three bytes of the addresses.
-func newNetwork(t *testing.T, c *client.Client) (name, prefix string) {
+// Options are the driver's, as key=value.
+func newNetwork(t *testing.T, c *client.Client, options ...string) (name, prefix string) {
 	t.Helper()
 	name = unique("net")
 	for range 50 {
-		prefix = fmt.Sprintf("10.%d.%d.", 200+rand.IntN(50), rand.IntN(256)) //nolint:gosec // not a secret
+		prefix = fmt.Sprintf("10.%d.%d.", 200+rand.IntN(50), rand.IntN(256))
 		err := createNetwork(t, c, name, network.IPAMConfig{
 			Subnet: prefix + "0/24", Gateway: prefix + "1", IPRange: prefix + "128/25",
-		})
+		}, options...)
 		if err == nil {
 			return name, prefix
 		}
@@ -210,12 +212,18 @@ func trueNetwork(t *testing.T, c *client.Client) string {
 	return name
 }
 
-func createNetwork(t *testing.T, c *client.Client, name string, addresses network.IPAMConfig) error {
+func createNetwork(t *testing.T, c *client.Client, name string, addresses network.IPAMConfig, options ...string) error {
 	t.Helper()
+	driver := map[string]string{}
+	for _, option := range options {
+		key, value, _ := strings.Cut(option, "=")
+		driver[key] = value
+	}
 	_, err := c.NetworkCreate(within(t, longest), name, network.CreateOptions{
-		Driver: "bridge",
-		IPAM:   &network.IPAM{Config: []network.IPAMConfig{addresses}},
-		Labels: map[string]string{labelRun: run},
+		Driver:  "bridge",
+		Options: driver,
+		IPAM:    &network.IPAM{Config: []network.IPAMConfig{addresses}},
+		Labels:  map[string]string{labelRun: run},
 	})
 	if err != nil {
 		return fmt.Errorf("create network with %s: %w", addresses.Subnet, err)
@@ -228,9 +236,17 @@ func removeNetwork(t *testing.T, c *client.Client, name string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
-	if err := c.NetworkRemove(ctx, name); err != nil && !client.IsErrNotFound(err) {
-		t.Errorf("remove network: %v", err)
+	err := c.NetworkRemove(ctx, name)
+	if err == nil || errdefs.IsNotFound(err) {
+		return
 	}
+	// Under load, engines of the 20.10 line can count an endpoint too many and
+	// then keep a network without containers until they are started again.
+	if left, inspectErr := c.NetworkInspect(ctx, name, network.InspectOptions{}); inspectErr == nil && len(left.Containers) == 0 {
+		t.Logf("the engine keeps an empty network: %v", err)
+		return
+	}
+	t.Errorf("remove network: %v", err)
 }
 
 // A probe is a running container that asks on behalf of the test.
@@ -402,18 +418,4 @@ type credentialsDocument struct {
 	SecretAccessKey string
 	Token           string
 	Expiration      time.Time
-}
-
-// answersIn reads the JSON lines that the probe's command get wrote.
-func answersIn(t *testing.T, text string) []answer {
-	t.Helper()
-	var answers []answer
-	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
-		var a answer
-		if err := json.Unmarshal([]byte(line), &a); err != nil {
-			t.Fatalf("the probe wrote %q: %v", line, err)
-		}
-		answers = append(answers, a)
-	}
-	return answers
 }

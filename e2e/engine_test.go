@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,15 +24,17 @@ import (
 // state, other socket, no rule in the machine's firewall.
 type daemon struct {
 	*client.Client
-	dir     string
-	process *exec.Cmd
-	gone    chan struct{}
+	dir       string
+	namespace string // of its containers in containerd
+	bridge    string
+	process   *exec.Cmd
+	gone      chan struct{}
 }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
-	requireRoot(t)
-	d := &daemon{dir: freeDir(t)}
+	machine := requireRoot(t)
+	d := &daemon{dir: freeDir(t), namespace: unique("moby"), bridge: "e2e" + randomHex(4)}
 	if _, err := exec.LookPath("dockerd"); err != nil {
 		leaveOut(t, "ECS_LOCAL_REQUIRE_DOCKER", "no dockerd to start an engine of the test's own: "+err.Error())
 	}
@@ -39,6 +43,9 @@ func newDaemon(t *testing.T) *daemon {
 		t.Fatalf("make client: %v", err)
 	}
 	d.Client = c
+	// The default bridge of an engine is docker0, which is the machine's. An
+	// engine with none (--bridge none) would remove it.
+	newNetwork(t, machine, "com.docker.network.bridge.name="+d.bridge)
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(d.dir, "log"))
@@ -53,8 +60,10 @@ func newDaemon(t *testing.T) *daemon {
 		case <-d.gone:
 		case <-time.After(30 * time.Second):
 			t.Error("the test's own engine did not end")
-			d.kill()
+			d.kill(t)
 		}
+		// dockerd mounts its folder onto itself and leaves it so.
+		_ = exec.Command("umount", "--lazy", filepath.Join(d.dir, "data")).Run()
 	})
 	d.start(t)
 	return d
@@ -70,9 +79,10 @@ func (d *daemon) start(t *testing.T) {
 	}
 	defer func() { _ = log.Close() }()
 	in := func(name string) string { return filepath.Join(d.dir, name) }
-	d.process = exec.Command("dockerd", "--host", d.socket(), //nolint:gosec // fixed flags
+	d.process = exec.Command("dockerd", "--host", d.socket(),
 		"--data-root", in("data"), "--exec-root", in("exec"), "--pidfile", in("pid"),
-		"--containerd-namespace", unique("moby"), "--bridge", "none", "--iptables=false", "--ip-masq=false")
+		"--containerd-namespace", d.namespace, "--bridge", d.bridge,
+		"--iptables=false", "--ip-masq=false", "--ip-forward=false")
 	d.process.Stdout, d.process.Stderr = log, log
 	d.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := d.process.Start(); err != nil {
@@ -91,11 +101,23 @@ func (d *daemon) start(t *testing.T) {
 	})
 }
 
-// kill ends the engine at once, as a crash would. Its containers go on.
-func (d *daemon) kill() {
+// kill ends the engine at once, as a crash would. Its containers go on. The
+// containerd that it started ends with it, a moment later; a new engine that
+// saw it still alive would wait for it in vain.
+func (d *daemon) kill(t *testing.T) {
+	t.Helper()
+	pid, _ := os.ReadFile(filepath.Join(d.dir, "exec", "containerd", "containerd.pid"))
 	end(d.process.Process.Pid, syscall.SIGKILL)
 	<-d.gone
 	d.process = nil
+	if containerd, err := strconv.Atoi(strings.TrimSpace(string(pid))); err == nil {
+		eventually(t, soon, func() error {
+			if err := syscall.Kill(containerd, 0); !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("containerd %d is still there: %w", containerd, err)
+			}
+			return nil
+		})
+	}
 }
 
 func (d *daemon) removeAll(t *testing.T) {
@@ -152,7 +174,7 @@ func TestEngineThatIsKilledAndStartedAgainLosesNothing(t *testing.T) {
 	}
 	everyone()
 
-	d.kill()
+	d.kill(t)
 	if said := notReady(t, s.control); !strings.Contains(strings.ToLower(said), "docker") {
 		t.Errorf("/readyz does not say that it is Docker: %s", said)
 	}

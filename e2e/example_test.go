@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 	"github.com/google/go-cmp/cmp"
@@ -20,7 +21,7 @@ func example(t *testing.T, c *client.Client) project {
 	lockAddresses(t)
 	eventually(t, time.Minute, func() error {
 		_, err := c.NetworkInspect(context.Background(), "ecs-local", network.InspectOptions{})
-		if client.IsErrNotFound(err) {
+		if errdefs.IsNotFound(err) {
 			return nil
 		}
 		return fmt.Errorf("a network ecs-local is there already (%w): end the Compose project that made it", err)

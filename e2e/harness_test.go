@@ -26,6 +26,9 @@ var run = "e2e" + randomHex(3)
 // labelRun marks what this process created on the engine.
 const labelRun = "ecs-local-e2e.run"
 
+// workDir holds what is built; it goes with the process.
+var workDir string
+
 func TestMain(m *testing.M) {
 	// Nothing here may ever find the credentials or the instance of whoever
 	// runs the tests.
@@ -35,8 +38,12 @@ func TestMain(m *testing.M) {
 		}
 	}
 	must(os.Setenv("AWS_EC2_METADATA_DISABLED", "true"))
+	dir, err := os.MkdirTemp("", run)
+	must(err)
+	workDir = dir
 	code := m.Run()
 	removeImages()
+	must(os.RemoveAll(dir))
 	os.Exit(code)
 }
 
@@ -164,7 +171,7 @@ func lockAddresses(t *testing.T) {
 	t.Helper()
 	const patience = 5 * time.Minute
 	path := filepath.Join(os.TempDir(), "ecs-local-e2e-addresses.lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666) //nolint:gosec // every user's tests share it
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
 		t.Fatalf("open lock: %v", err)
 	}
@@ -184,7 +191,7 @@ func freeDir(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("make folder: %v", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // other users' containers enter it
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatalf("open folder to others: %v", err)
 	}
 	t.Cleanup(func() {

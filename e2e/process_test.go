@@ -111,7 +111,7 @@ func startServer(t *testing.T, host string, env []string, args ...string) server
 		url:     "http://" + net.JoinHostPort(host, freePort(t, host)),
 		control: "http://" + net.JoinHostPort("127.0.0.1", freePort(t, "127.0.0.1")),
 	}
-	cmd := exec.Command(program(t), append([]string{"serve", //nolint:gosec // the program under test
+	cmd := exec.Command(program(t), append([]string{"serve",
 		"--listen", s.url[len("http://"):], "--control-listen", s.control[len("http://"):], "--log-level", "debug",
 	}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + freeDir(t), "AWS_EC2_METADATA_DISABLED=true"}, env...)

@@ -92,6 +92,31 @@ func tail(text string, lines int) string {
 // version, list, inspect, stats and events.
 var allowedCalls = regexp.MustCompile(`^(GET|HEAD) (/v[0-9.]+)?/(_ping|version|events|containers/json|containers/[^/]+/(json|stats))$`)
 
+func TestRecorderKnowsWhichCallsToTheEngineAreAllowed(t *testing.T) {
+	t.Parallel()
+	for call, want := range map[string]bool{
+		"GET /_ping":                                true,
+		"HEAD /_ping":                               true,
+		"GET /v1.41/version":                        true,
+		"GET /v1.41/containers/json":                true,
+		"GET /v1.41/containers/0123456789ab/json":   true,
+		"GET /v1.41/containers/0123456789ab/stats":  true,
+		"GET /v1.41/events":                         true,
+		"POST /v1.41/containers/create":             false,
+		"POST /v1.41/containers/0123456789ab/json":  false,
+		"DELETE /v1.41/containers/0123456789ab":     false,
+		"GET /v1.41/containers/0123456789ab/logs":   false,
+		"GET /v1.41/containers/0123456789ab/export": false,
+		"GET /v1.41/images/json":                    false,
+		"GET /v1.41/secrets":                        false,
+		"GET /v1.41/containers/a/../../images/json": false,
+	} {
+		if got := allowedCalls.MatchString(call); got != want {
+			t.Errorf("%s: got allowed %t, want %t", call, got, want)
+		}
+	}
+}
+
 // A recorder stands between ecs-local and the engine. It notes every call,
 // fails the test at its end if one was not allowed, and can be cut.
 type recorder struct {
@@ -115,7 +140,7 @@ func newRecorder(t *testing.T, daemon string) *recorder {
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
-	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the image's own user connects
+	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatalf("open socket to others: %v", err)
 	}
 	proxy := &httputil.ReverseProxy{

@@ -113,8 +113,9 @@ start() {
 		return
 	fi
 	forget_dead_containerd
-	# Another checkout may have been faster: then ours ended, and its answers.
-	launch || answers || give_up "dockerd does not answer; see $log"
+	# Another engine may have been faster, that of another checkout or of the
+	# package: then ours ended, and that one answers soon.
+	launch || { sleep 5 && answers; } || give_up "dockerd does not answer; see $log"
 }
 
 stop() {

@@ -77,10 +77,12 @@ func first(ctx context.Context, args []string) int {
 		return complain("usage: first URL")
 	}
 	a := fetch(ctx, http.MethodGet, args[0], nil)
-	var got struct{ DockerId string } //nolint:revive // the name on the wire
+	var got struct {
+		DockerID string `json:"DockerId"`
+	}
 	own, err := os.Hostname()
 	if err == nil && a.Status == http.StatusOK && json.Unmarshal([]byte(a.Body), &got) == nil &&
-		len(own) == 12 && strings.HasPrefix(got.DockerId, own) {
+		len(own) == 12 && strings.HasPrefix(got.DockerID, own) {
 		return 0
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(a); err != nil {
