@@ -18,6 +18,9 @@ type ControlDeps struct {
 	Runtime Runtime
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
+	// OnReset is called when POST /v1/reset has made the configuration all
+	// there is, to add what else belongs to it. May be nil.
+	OnReset func()
 	// Status describes the process; it is asked at every request.
 	Status func() Status
 	// Ready returns the parts that must work, and nil or the reason for each.

@@ -170,6 +170,9 @@ func (d optionsDocument) patch() (imds.Options, error) {
 // reset serves POST /v1/reset: the configuration is all there is.
 func (c *control) reset(service *imds.Service, r *http.Request) (any, error) {
 	service.Reset()
+	if c.deps.OnReset != nil {
+		c.deps.OnReset()
+	}
 	// What fails now is tried again, and logged, by who keeps the credentials.
 	_ = service.Refresh(context.WithoutCancel(r.Context()))
 	return nothing{}, nil

@@ -160,7 +160,7 @@ tasks:
 
 func TestProblems(t *testing.T) {
 	t.Parallel()
-	const names = "cluster, region, account-id, container-instance-tags, vpc-id, tasks"
+	const names = "cluster, region, account-id, container-instance-tags, vpc-id, tasks, imds"
 	for _, test := range []struct {
 		name string
 		text string

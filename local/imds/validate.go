@@ -123,7 +123,7 @@ func (o Options) validate() []Problem {
 	k.oneOf("tokens", o.HTTPTokens, []string{Optional, Required})
 	k.oneOf("endpoint", o.HTTPEndpoint, states)
 	k.oneOf("ipv6", o.HTTPProtocolIPv6, states)
-	k.oneOf("instance-tags", o.InstanceMetadataTags, states)
+	k.oneOf("instance-metadata-tags", o.InstanceMetadataTags, states)
 	if o.HTTPPutResponseHopLimit < 0 || o.HTTPPutResponseHopLimit > maxHopLimit {
 		k.add("hop-limit", "%d is not valid: use 1 to %d", o.HTTPPutResponseHopLimit, maxHopLimit)
 	}

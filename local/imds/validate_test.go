@@ -110,7 +110,7 @@ func TestValidate(t *testing.T) {
 		"device":                        {instance(imds.Instance{BlockDevices: map[string]string{"ebs0": "sdf", "ebs1": "/dev/"}}), "instance.block-device-mapping.ebs0 instance.block-device-mapping.ebs1", "ebs1"},
 		"key pair without its key":      {instance(imds.Instance{KeyName: "my-key"}), "instance.public-key", "ssh-ed25519"},
 		"key that is none":              {instance(imds.Instance{KeyName: "my-key", PublicKey: "ssh-ed25519 AAAA"}), "instance.public-key", "OpenSSH"},
-		"options":                       {imds.Config{Options: imds.Options{HTTPTokens: "maybe", HTTPEndpoint: "on", HTTPPutResponseHopLimit: 65, HTTPProtocolIPv6: "yes", InstanceMetadataTags: "x"}}, "tokens endpoint ipv6 instance-tags hop-limit", "optional"},
+		"options":                       {imds.Config{Options: imds.Options{HTTPTokens: "maybe", HTTPEndpoint: "on", HTTPPutResponseHopLimit: 65, HTTPProtocolIPv6: "yes", InstanceMetadataTags: "x"}}, "tokens endpoint ipv6 instance-metadata-tags hop-limit", "optional"},
 		"hop limit below":               {imds.Config{Options: imds.Options{HTTPPutResponseHopLimit: -1}}, "hop-limit", "64"},
 		"hop limit":                     {config: imds.Config{Options: imds.Options{HTTPPutResponseHopLimit: 64}}},
 		"role":                          {imds.Config{Role: "a role"}, "role", "role"},
