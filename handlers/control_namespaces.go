@@ -67,7 +67,12 @@ func putTaskRole(service *imds.Service, r *http.Request) (any, error) {
 	if err := service.PutTaskRoles(namespace, imds.TaskRole{Task: task, RoleType: roleType, Role: body.Role}); err != nil {
 		return nil, err
 	}
-	return outcome(service, r, service.Refresh(r.Context()))
+	err := service.Refresh(r.Context())
+	if state, ok := stateOf(service, r); err == nil && ok && state.Code == "" {
+		// It failed before and waits for its next attempt: this is one.
+		err = service.RotateTaskRole(r.Context(), namespace, task, roleType)
+	}
+	return outcome(service, r, err)
 }
 
 // deleteTaskRole serves DELETE on the credentials of a task.
@@ -88,17 +93,25 @@ func rotateTaskRole(service *imds.Service, r *http.Request) (any, error) {
 // outcome returns what became of an entry. err is why some credentials could
 // not be had; it counts when those of the entry are among them.
 func outcome(service *imds.Service, r *http.Request, err error) (any, error) {
+	state, ok := stateOf(service, r)
+	switch {
+	case !ok:
+		return nil, local.Errorf(local.NotFound, "somebody removed the credentials meanwhile: put them again")
+	case state.Code == "" && err != nil:
+		return nil, err
+	}
+	return documentOf(state), nil
+}
+
+// stateOf returns the entry that the path names.
+func stateOf(service *imds.Service, r *http.Request) (imds.TaskState, bool) {
 	name, task, roleType := entry(r)
 	for _, n := range service.Namespaces() {
 		for _, state := range n.Roles {
-			if n.Name != name || state.Task != task || state.RoleType != roleType {
-				continue
+			if n.Name == name && state.Task == task && state.RoleType == roleType {
+				return state, true
 			}
-			if state.Code == "" && err != nil {
-				return nil, err
-			}
-			return documentOf(state), nil
 		}
 	}
-	return nil, local.Errorf(local.NotFound, "somebody removed the credentials meanwhile: put them again")
+	return imds.TaskState{}, false
 }
