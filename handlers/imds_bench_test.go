@@ -22,7 +22,7 @@ import (
 // matters; the log is on, and goes nowhere.
 func BenchmarkIMDS(b *testing.B) {
 	service := newService(b, imds.Config{Role: "web"})
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.NewTextHandler(&lockedWriter{w: io.Discard}, nil))
 	answer := service.Answer(imds.Request{Method: http.MethodPut, Path: "/latest/api/token", TokenTTL: "21600"})
 	session := string(answer.Body)
 	for _, work := range []struct{ name, method, path, header string }{
@@ -125,7 +125,7 @@ func ask(conn net.Conn, from *bufio.Reader, request string) (int, error) {
 func BenchmarkIMDSHandler(b *testing.B) {
 	service := newService(b, imds.Config{})
 	session := string(service.Answer(imds.Request{Method: http.MethodPut, Path: "/latest/api/token", TokenTTL: "21600"}).Body)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.NewTextHandler(&lockedWriter{w: io.Discard}, nil))
 	r, _ := http.NewRequest(http.MethodGet, "http://169.254.169.254/latest/meta-data/instance-id", nil)
 	r.RequestURI, r.RemoteAddr = "/latest/meta-data/instance-id", "172.18.0.3:40000"
 	r.Header[imds.HeaderToken], r.Header["Connection"] = []string{session}, []string{"keep-alive"}
