@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local/imds"
@@ -69,23 +70,49 @@ func TestHopLimitIsThatOfThePackets(t *testing.T) {
 
 func TestHopLimitEndsWithTheNextAnswer(t *testing.T) {
 	t.Parallel()
+	for name, at := range map[string]struct{ listen, dial string }{
+		"IPv4":                      {"127.0.0.1:0", "127.0.0.1"},
+		"IPv4 on a listener of all": {":0", "127.0.0.1"},
+		"IPv6":                      {"[::1]:0", "::1"},
+	} {
+		listener, err := net.Listen("tcp", at.listen)
+		if err != nil {
+			t.Logf("no %s on this machine: %v", name, err)
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			_, port, _ := net.SplitHostPort(listener.Addr().String())
+			hopLimits(t, listener, net.JoinHostPort(at.dial, port))
+		})
+	}
+}
+
+// hopLimits asks on one connection and looks at the hop limit that each answer
+// leaves with.
+func hopLimits(t *testing.T, listener net.Listener, address string) {
 	service := newService(t, imds.Config{Options: imds.Options{HTTPPutResponseHopLimit: 3}})
 	limits := make(chan int, 10) // of each answer
 	h := handlers.NewIMDS(service, nopLog)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
-		limit, err := ipv4.NewConn(r.Context().Value(acceptedKey{}).(net.Conn)).TTL()
+		conn := r.Context().Value(acceptedKey{}).(net.Conn)
+		limit, err := ipv4.NewConn(conn).TTL()
+		if conn.RemoteAddr().(*net.TCPAddr).IP.To4() == nil {
+			limit, err = ipv6.NewConn(conn).HopLimit()
+		}
 		if err != nil {
 			t.Error(err)
 		}
 		limits <- limit
 	}))
+	_ = server.Listener.Close()
+	server.Listener = listener
 	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(handlers.ConnContext(ctx, c), acceptedKey{}, c)
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
