@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,6 +87,7 @@ type Client struct {
 	rejected atomic.Pointer[token] // the last one that was answered 401
 	v1       atomic.Bool           // tokens cannot be had
 	renewing chan struct{}         // full while one caller renews the token
+	unshared sync.Once             // says that the token is not shared
 
 	requests, tokens, retries atomic.Int64
 }

@@ -157,7 +157,9 @@ func (c *Client) lock(ctx context.Context) (unlock func(), err error) {
 }
 
 func (c *Client) notShared(ctx context.Context, err error) {
-	c.opts.Log.WarnContext(ctx, "IMDS token not shared with other processes", "dir", c.opts.CacheDir, "reason", err)
+	c.unshared.Do(func() {
+		c.opts.Log.WarnContext(ctx, "IMDS token not shared with other processes", "dir", c.opts.CacheDir, "reason", err)
+	})
 }
 
 // half returns a context that ends after half of the time that is left.
