@@ -13,6 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
+
+	"github.com/ecs-local/ecs-local/local"
 )
 
 // Exit codes.
@@ -26,6 +28,8 @@ const (
 type commands struct {
 	Serve      serveCommand              `cmd:"" default:"withargs" help:"Serve the ECS endpoints (the default command)."`
 	Ready      readyCommand              `cmd:"" help:"Exit with 0 when the server is ready, as the image's health check does."`
+	IMDS       imdsCommand               `cmd:"" name:"imds" help:"Read an instance metadata service: a real one, or ecs-local's."`
+	Scan       scanCommand               `cmd:"" help:"Find the credentials of ECS tasks in an instance metadata service."`
 	Version    versionCommand            `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the line that turns on completion in your shell."`
 }
@@ -42,7 +46,7 @@ type misuse struct{ error }
 
 func (m misuse) Unwrap() error { return m.error }
 
-const description = `ecs-local provides locally what Amazon ECS and EC2 put around a container: credentials and task metadata.
+const description = `ecs-local provides locally what Amazon ECS and EC2 put around a container: credentials, task metadata and instance metadata.
 
 Every flag of serve can be given as an environment variable too.`
 
@@ -84,6 +88,15 @@ func run(ctx context.Context, args []string, env environment) (code int) {
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(env, parsed.Run(env))
+}
+
+// said returns an error with only what a user needs to know of it: the causes
+// that package local keeps apart are for logs.
+func said(err error) error {
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		return &local.Error{Code: e.Code, Msg: e.Msg}
+	}
+	return err
 }
 
 // report prints an error and returns the exit code for it.

@@ -8,7 +8,7 @@ import (
 // newLog returns the logger for a level (debug, info, warn, error) and a
 // format (text, json). Flush writes the last lines.
 func newLog(w io.Writer, level, format string) (log *slog.Logger, flush func()) {
-	lines := newLines(w)
+	lines := newLineWriter(w)
 	options := &slog.HandlerOptions{}
 	var l slog.Level
 	if l.UnmarshalText([]byte(level)) == nil {

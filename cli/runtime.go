@@ -33,6 +33,8 @@ type source struct {
 	run  func(context.Context) error
 	// apply takes over a new configuration.
 	apply func(loaded)
+	// changed holds a value when the containers may be others than before.
+	changed chan struct{}
 }
 
 // newSource makes the source that --runtime names.
@@ -48,7 +50,8 @@ func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *s
 	if kind == runtimeStatic {
 		return newStatic(s), nil
 	}
-	client, err := docker.New(docker.Options{Host: dockerHost, Facts: s.current().facts, Log: log})
+	changed := make(chan struct{}, 1)
+	client, err := docker.New(docker.Options{Host: dockerHost, Facts: s.current().facts, Changed: func() { notify(changed) }, Log: log})
 	if err != nil {
 		return nil, misuse{fmt.Errorf("DOCKER_HOST=%q: %w", dockerHost, err)}
 	}
@@ -59,8 +62,17 @@ func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *s
 		Runtime: client,
 		kind:    runtimeDocker,
 		run:     client.Run,
-		apply:   func(l loaded) { client.SetFacts(l.facts) },
+		apply:   func(l loaded) { client.SetFacts(l.facts); notify(changed) },
+		changed: changed,
 	}, nil
+}
+
+// notify makes sure that a value waits in the channel.
+func notify(changed chan struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default:
+	}
 }
 
 // socketPath returns the path of the socket, or "" when the engine is reached
@@ -90,11 +102,13 @@ type static struct {
 func newStatic(s *settings) *source {
 	st := &static{started: time.Now().UTC()}
 	st.apply(s.current())
+	changed := make(chan struct{}, 1)
 	return &source{
 		Runtime: st,
 		kind:    runtimeStatic,
 		run:     func(ctx context.Context) error { <-ctx.Done(); return nil },
-		apply:   st.apply,
+		apply:   func(l loaded) { st.apply(l); notify(changed) },
+		changed: changed,
 	}
 }
 

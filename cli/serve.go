@@ -20,10 +20,15 @@ type serveCommand struct {
 	IntrospectionListen string   `env:"ECS_LOCAL_INTROSPECTION_LISTEN" default:"" placeholder:"ADDRESS" help:"Where to serve the agent's introspection API (off). The image sets :51678."`
 	Credentials         string   `env:"ECS_LOCAL_CREDENTIALS" enum:"auto,sts,offline" default:"auto" help:"auto: sts when there are base credentials, else offline. sts: real credentials only. offline: made-up credentials, no AWS account."`
 	Runtime             string   `env:"ECS_LOCAL_RUNTIME" enum:"auto,docker,static" default:"auto" help:"auto: docker when there is a socket, else static. static: tasks from the file, or one built-in task."`
+	IMDSTokens          string   `name:"imds-tokens" env:"ECS_LOCAL_IMDS_TOKENS" enum:",optional,required" default:"" help:"optional or required: whether instance metadata is for requests with a token only (optional, or what the file says)."`
 	Config              string   `env:"ECS_LOCAL_CONFIG" placeholder:"FILE" help:"Configuration file (YAML)."`
 	AllowedHosts        []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
+	StateDir            string   `env:"ECS_LOCAL_STATE_DIR" placeholder:"DIR" help:"Where to keep what is to be the same after a restart: the keys of the instance's identity, and of the ids of task credentials."`
 	LogLevel            string   `env:"ECS_LOCAL_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat           string   `env:"ECS_LOCAL_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
+
+	ScanEndpoint string        `env:"ECS_LOCAL_SCAN_ENDPOINT" placeholder:"URL" help:"Instance metadata service whose iam-ecs namespaces are scanned for task credentials (our own)."`
+	ScanInterval time.Duration `env:"ECS_LOCAL_SCAN_INTERVAL" placeholder:"DURATION" help:"Time between two scans (1s; 15m with --scan-endpoint)."`
 
 	AllowIMDSCredentials      bool `env:"ECS_LOCAL_ALLOW_IMDS_CREDENTIALS" help:"Let base credentials come from a real instance's metadata service too."`
 	AllowContainerCredentials bool `env:"ECS_LOCAL_ALLOW_CONTAINER_CREDENTIALS" help:"Let base credentials come from AWS_CONTAINER_CREDENTIALS_* too."`
@@ -37,7 +42,7 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	if err != nil {
 		return misuse{err}
 	}
-	settings, err := loadSettings(c.Config, inherited.facts)
+	settings, err := loadSettings(c.Config, inherited.facts, c.IMDSTokens)
 	if err != nil {
 		return misuse{err}
 	}
@@ -60,11 +65,16 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	defer service.Close()
+	i, err := c.newInstance(containers, settings, service, log)
+	if err != nil {
+		return err
+	}
+	defer i.close()
 
 	servers := []server{{
 		name: "ecs", flag: "--listen", address: c.Listen,
 		handler: handlers.New(handlers.Deps{
-			Runtime: containers, Credentials: service, Documents: inherited.documents, AllowedHosts: c.AllowedHosts, Log: log,
+			Runtime: containers, Credentials: service, IMDS: i.service, TaskCredentials: i.roles, Documents: inherited.documents, AllowedHosts: c.AllowedHosts, Log: log,
 		}),
 	}}
 	if c.ControlListen != "" {
@@ -72,7 +82,7 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		servers = append(servers, server{
 			name: "control", flag: "--control-listen", address: c.ControlListen,
 			handler: handlers.NewControl(handlers.ControlDeps{
-				Runtime: containers, AllowedHosts: c.AllowedHosts, Log: log,
+				Runtime: containers, IMDS: i.service, OnReset: i.roles.refeed, TaskCredentials: i.roles, AllowedHosts: c.AllowedHosts, Log: log,
 				Ready: func() map[string]error {
 					return map[string]error{"containers": containers.Status(), "credentials": credentialsReady(service.Status())}
 				},
@@ -104,7 +114,13 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return containers.run(ctx) })
-	group.Go(func() error { return settings.watch(ctx, hangup, log, containers.apply) })
+	group.Go(func() error {
+		return settings.watch(ctx, hangup, log, func(l loaded) {
+			containers.apply(l)
+			i.apply(l)
+		})
+	})
+	i.run(ctx, group)
 	for _, s := range servers {
 		group.Go(func() error { return s.serve(ctx) })
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -12,14 +13,16 @@ import (
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/config"
+	"github.com/ecs-local/ecs-local/local/imds"
 )
 
 // settings is the configuration file in force. It changes while the program
 // runs; what is loaded never does.
 type settings struct {
-	path string      // empty without a file
-	base local.Facts // from the environment; wins over the file
-	now  atomic.Pointer[loaded]
+	path   string      // empty without a file
+	base   local.Facts // from the environment; wins over the file
+	tokens string      // --imds-tokens; wins over the file; empty: not said
+	now    atomic.Pointer[loaded]
 	// refused is why the newest version of the file is not in force.
 	refused atomic.Pointer[error]
 }
@@ -28,28 +31,44 @@ type settings struct {
 type loaded struct {
 	file  *config.File // nil without a file
 	facts local.Facts
+	imds  imds.Config
 	at    time.Time
 }
 
-func loadSettings(path string, base local.Facts) (*settings, error) {
-	s := &settings{path: path, base: base}
+func loadSettings(path string, base local.Facts, tokens string) (*settings, error) {
+	s := &settings{path: path, base: base, tokens: tokens}
 	return s, s.load()
 }
 
 // load reads the file. On an error what was in force stays in force.
 func (s *settings) load() error {
-	next := &loaded{facts: s.base, at: time.Now().UTC()}
-	if s.path != "" {
-		file, err := config.Load(s.path)
-		if err != nil {
-			s.refused.Store(&err)
-			return err
-		}
-		next.file, next.facts = file, file.Facts(s.base)
+	next, err := s.read()
+	if err != nil {
+		s.refused.Store(&err)
+		return err
 	}
 	s.refused.Store(nil)
 	s.now.Store(next)
 	return nil
+}
+
+func (s *settings) read() (*loaded, error) {
+	next := &loaded{facts: s.base, at: time.Now().UTC()}
+	var section *config.Section
+	if s.path != "" {
+		file, err := config.Load(s.path)
+		if err != nil {
+			return nil, err
+		}
+		next.file, next.facts, section = file, file.Facts(s.base), file.IMDS
+	}
+	c, err := instanceConfig(s.path, section, next.facts)
+	if err != nil {
+		return nil, err
+	}
+	c.Options.HTTPTokens = cmp.Or(s.tokens, c.Options.HTTPTokens)
+	next.imds = c
+	return next, nil
 }
 
 func (s *settings) current() loaded { return *s.now.Load() }

@@ -21,6 +21,7 @@ type found struct {
 	CanExpire bool      `json:"canExpire"`
 	Expires   time.Time `json:"expires"`
 	CallerARN string    `json:"callerARN"`
+	Region    string    `json:"region"`
 }
 
 func TestGoSDKInAContainerFindsCredentialsAtTheTrueAddress(t *testing.T) {

@@ -159,6 +159,21 @@ func logsOf(c *client.Client, id string) (string, error) {
 	return text.String(), nil
 }
 
+// printed returns what the container wrote to stdout.
+func printed(t *testing.T, c *client.Client, id string) string {
+	t.Helper()
+	out, err := c.ContainerLogs(within(t, longest), id, container.LogsOptions{ShowStdout: true})
+	if err != nil {
+		t.Fatalf("read output: %v", err)
+	}
+	defer func() { _ = out.Close() }()
+	var text strings.Builder
+	if _, err := stdcopy.StdCopy(&text, io.Discard, out); err != nil {
+		t.Fatalf("read output: %v", err)
+	}
+	return text.String()
+}
+
 // ended waits for the container's end and returns its exit code.
 func ended(ctx context.Context, c *client.Client, id string) (int, error) {
 	done, failed := c.ContainerWait(ctx, id, container.WaitConditionNotRunning)

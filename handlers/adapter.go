@@ -16,8 +16,17 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 )
 
-// document is a body that is ready to be written.
+// document is a body of JSON that is ready to be written.
 type document []byte
+
+// plain is a body that is not JSON.
+type plain struct {
+	contentType string
+	bytes       []byte
+}
+
+// nothing is an answer without a body.
+type nothing struct{}
 
 // agentError is an error that the ECS agent words itself, with the status it
 // gives it.
@@ -54,16 +63,23 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, d dialect, rec r
 		status = statusOf(d, err)
 		result = d.body(status, err)
 	}
-	body, ok := result.(document)
-	if !ok {
+	switch body := result.(type) {
+	case document:
+		writeBody(w, r, status, "application/json", body)
+	case plain:
+		w.Header()["X-Content-Type-Options"] = []string{"nosniff"}
+		writeBody(w, r, status, body.contentType, body.bytes)
+	case nothing:
+		status = http.StatusNoContent
+		w.WriteHeader(status)
+	default:
 		encoded, encodeErr := json.Marshal(result)
 		if encodeErr != nil {
 			// The agent answers an empty object when a document cannot be encoded.
 			status, encoded, err = http.StatusInternalServerError, []byte("{}"), errors.Join(err, encodeErr)
 		}
-		body = encoded
+		writeBody(w, r, status, "application/json", encoded)
 	}
-	writeBody(w, r, status, "application/json", body)
 	s.logRequest(r, rec, status, begun, err)
 }
 
@@ -85,9 +101,15 @@ func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType s
 	}
 }
 
-// logRequest writes the one line about a request. The path is not in it: it
-// can hold the id of credentials.
+// logRequest writes the one line about a request.
 func (s *server) logRequest(r *http.Request, rec record, status int, begun time.Time, err error) {
+	logRequest(s.log, r, rec, status, begun, err)
+}
+
+// logRequest writes the one line about a request. The path is not in it: it
+// can hold the id of credentials. The record is made by hand because a Logger
+// would look up, for every line, which line of code it was called from.
+func logRequest(log *slog.Logger, r *http.Request, rec record, status int, begun time.Time, err error) {
 	level := slog.LevelInfo
 	switch {
 	case rec.routine && status == http.StatusOK:
@@ -95,18 +117,18 @@ func (s *server) logRequest(r *http.Request, rec record, status int, begun time.
 	case !rec.routine && status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
-	if !s.log.Enabled(r.Context(), level) {
+	ctx := r.Context()
+	if !log.Enabled(ctx, level) {
 		return
 	}
-	// A record of our own spares the search for the caller's line of code,
-	// which a line about a request does not show.
-	line := slog.NewRecord(time.Now(), level, "request", 0)
+	now := time.Now()
+	line := slog.NewRecord(now, level, "request", 0)
 	line.AddAttrs(
 		slog.String("family", rec.family),
 		slog.String("route", rec.route),
 		slog.String("method", r.Method),
 		slog.Int("status", status),
-		slog.Duration("duration", line.Time.Sub(begun)),
+		slog.Duration("duration", now.Sub(begun)),
 	)
 	more := [4]slog.Attr{slog.String("remote", r.RemoteAddr)}
 	n := 1
@@ -123,7 +145,7 @@ func (s *server) logRequest(r *http.Request, rec record, status int, begun time.
 		n++
 	}
 	line.AddAttrs(more[:n]...)
-	_ = s.log.Handler().Handle(r.Context(), line) // a log that cannot be written is nobody's to report
+	_ = log.Handler().Handle(ctx, line) // a log that cannot be written has nowhere to say so
 }
 
 // routeOf returns the pattern of the route that matched.

@@ -4,22 +4,31 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 )
 
 // ControlDeps is what the control API needs.
 type ControlDeps struct {
 	Runtime Runtime
+	// IMDS is the instance metadata service. Nil: there is none.
+	IMDS *imds.Service
+	// OnReset is called when POST /v1/reset has made the configuration all
+	// there is, to add what else belongs to it. May be nil.
+	OnReset func()
 	// Status describes the process; it is asked at every request.
 	Status func() Status
 	// Ready returns the parts that must work, and nil or the reason for each.
-	Ready        func() map[string]error
-	AllowedHosts []string
-	Log          *slog.Logger
+	Ready func() map[string]error
+	// TaskCredentials has the ids that GET /v1/tasks shows. May be nil.
+	TaskCredentials TaskCredentials
+	AllowedHosts    []string
+	Log             *slog.Logger
 }
 
 // Status is the answer of GET /v1/status. It holds no secret.
@@ -81,6 +90,8 @@ type taskDocument struct {
 	Family     string              `json:"family"`
 	Revision   string              `json:"revision"`
 	Containers []containerDocument `json:"containers"`
+	// Credentials has the path of each of the task's roles, by its type.
+	Credentials map[string]string `json:"credentials,omitempty"`
 }
 
 type containerDocument struct {
@@ -115,6 +126,15 @@ func (c *control) router() *mux.Router {
 	r.Handle("/v1/status", c.get(c.status))
 	r.Handle("/v1/tasks", c.get(c.tasks))
 
+	r.Handle("/v1/imds/options", c.on(verb{http.MethodGet, c.instance(imdsOptions)}, verb{http.MethodPatch, c.instance(setIMDSOptions)}))
+	r.Handle("/v1/imds/values/{path:.+}", c.on(verb{http.MethodGet, c.instance(imdsValue)},
+		verb{http.MethodPut, c.instance(setIMDSValue)}, verb{http.MethodDelete, c.instance(removeIMDSValue)}))
+	r.Handle("/v1/namespaces", c.get(c.instance(namespaces)))
+	const entry = "/v1/namespaces/{namespace}/credentials/{taskId:[^-/]+}-{roleType}"
+	r.Handle(entry, c.on(verb{http.MethodPut, c.instance(putTaskRole)}, verb{http.MethodDelete, c.instance(deleteTaskRole)}))
+	r.Handle(entry+"/rotate", c.on(verb{http.MethodPost, c.instance(rotateTaskRole)}))
+	r.Handle("/v1/reset", c.on(verb{http.MethodPost, c.instance(c.reset)}))
+
 	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {
 		return nil, local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API")
 	})
@@ -147,20 +167,41 @@ func named(who local.Caller) string {
 	return " (you are " + who.Container.DockerName + ")"
 }
 
+// verb is a method of a path.
+type verb struct {
+	method string
+	answer func(*http.Request) (any, error)
+}
+
 // get serves what answers GET and HEAD only.
 func (c *control) get(answer func(*http.Request) (any, error)) http.Handler {
+	return c.on(verb{http.MethodGet, answer})
+}
+
+// on serves a path. HEAD goes where GET goes.
+func (c *control) on(verbs ...verb) http.Handler {
+	var names, allow []string
+	for _, v := range verbs {
+		names, allow = append(names, v.method), append(allow, v.method)
+		if v.method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		rec := record{family: controlDialect.family, route: routeOf(r)}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			writeBody(w, r, http.StatusMethodNotAllowed, "application/json",
-				mustEncode(controlError{Code: "MethodNotAllowed", Message: r.Method + " is not allowed here: use GET"}))
-			c.logRequest(r, rec, http.StatusMethodNotAllowed, begun, nil)
-			return
+		for _, v := range verbs {
+			if r.Method == v.method || r.Method == http.MethodHead && v.method == http.MethodGet {
+				result, err := v.answer(r)
+				c.answer(w, r, controlDialect, rec, begun, result, err)
+				return
+			}
 		}
-		result, err := answer(r)
-		c.answer(w, r, controlDialect, rec, begun, result, err)
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		writeBody(w, r, http.StatusMethodNotAllowed, "application/json", mustEncode(controlError{
+			Code: "MethodNotAllowed", Message: r.Method + " is not allowed here: use " + strings.Join(names, " or "),
+		}))
+		c.logRequest(r, rec, http.StatusMethodNotAllowed, begun, nil)
 	})
 }
 
@@ -209,9 +250,33 @@ func (c *control) tasks(*http.Request) (any, error) {
 		for _, member := range t.Containers {
 			doc.Containers = append(doc.Containers, describe(member))
 		}
+		c.addCredentials(&doc, t)
 		docs = append(docs, doc)
 	}
 	return docs, nil
+}
+
+// addCredentials says where a task's credentials are. Its containers are told
+// about the task role, as the agent tells them.
+func (c *control) addCredentials(doc *taskDocument, t *local.Task) {
+	if c.deps.TaskCredentials == nil {
+		return
+	}
+	for _, roleType := range []string{taskApplication, taskExecution} {
+		id := c.deps.TaskCredentials.ID(t, roleType)
+		if id == "" {
+			continue
+		}
+		if doc.Credentials == nil {
+			doc.Credentials = map[string]string{}
+		}
+		doc.Credentials[roleType] = credentialsPath(id)
+		if roleType == taskApplication {
+			for _, member := range doc.Containers {
+				member.Environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = credentialsPath(id)
+			}
+		}
+	}
 }
 
 func describe(c *local.Container) containerDocument {

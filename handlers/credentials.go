@@ -80,10 +80,7 @@ func (s *server) credentialed(role func(*http.Request) (local.Role, error)) http
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		rec := record{family: credentialsDialect.family, route: routeOf(r)}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			s.answer(w, r, methodDialect, rec, begun, nil,
-				local.Errorf(local.Invalid, "%s is not allowed here: ask for credentials with GET", r.Method))
+		if !s.reads(w, r, rec, begun) {
 			return
 		}
 		// Anybody who reaches this address may ask; who it is makes the
@@ -120,11 +117,15 @@ func (s *server) credentialsOf(r *http.Request, role local.Role, who local.Calle
 	if err != nil {
 		return nil, err
 	}
+	return newCredentialsDocument(c), nil
+}
+
+func newCredentialsDocument(c local.Credentials) credentialsDocument {
 	return credentialsDocument{
 		RoleArn:         c.RoleARN,
 		AccessKeyID:     c.AccessKeyID,
 		SecretAccessKey: c.SecretAccessKey,
 		Token:           c.SessionToken,
 		Expiration:      c.Expiration.UTC().Format(time.RFC3339),
-	}, nil
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 )
 
 // guard refuses what a web page on the developer's machine could send: a
@@ -95,16 +96,45 @@ func quoteShort(s string) string {
 	return strings.ToValidUTF8(`"`+s+`"`, "?")
 }
 
+// instanceAddress6 is where a Nitro instance has its metadata service on IPv6.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+const instanceAddress6 = "fd00:ec2::254"
+
 // byAddress keeps the two link-local addresses apart, as they are on AWS: a
 // connection that arrived at the address of the instance metadata service
-// gets nothing of ECS. Every other address serves all.
-func byAddress(ecs http.Handler) http.Handler {
-	imds := netip.MustParseAddr(local.IMDSAddress)
+// gets nothing of ECS, and the other way round. Every other address serves
+// all: the paths do not collide.
+func (s *server) byAddress(ecs, instance http.Handler) http.Handler {
+	imds4, imds6 := netip.MustParseAddr(local.IMDSAddress), netip.MustParseAddr(instanceAddress6)
+	ecs4 := netip.MustParseAddr(local.ECSAddress)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && at.AddrPort().Addr().Unmap() == imds {
-			http.NotFound(w, r)
-			return
+		var at netip.Addr
+		if addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+			at = addr.AddrPort().Addr().Unmap()
 		}
-		ecs.ServeHTTP(w, r)
+		switch {
+		case at == imds4:
+			instance.ServeHTTP(w, r)
+		case at == imds6:
+			if s.imds != nil && s.imds.Options().HTTPProtocolIPv6 != imds.Enabled {
+				hangUp(w)
+				return
+			}
+			instance.ServeHTTP(w, r)
+		case at != ecs4 && s.imds != nil && ofInstance(r):
+			instance.ServeHTTP(w, r)
+		default:
+			ecs.ServeHTTP(w, r)
+		}
 	})
+}
+
+// hangUp ends the connection without an answer, as if nobody was there.
+func hangUp(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		_ = conn.Close() // there is nothing to lose
+		return
+	}
+	w.WriteHeader(http.StatusForbidden)
 }

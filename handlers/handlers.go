@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
@@ -39,7 +40,12 @@ type Credentials interface {
 type Deps struct {
 	Runtime     Runtime
 	Credentials Credentials
-	Documents   *metadata.Renderer
+	// TaskCredentials are served at /v1/credentials and /v2/credentials. Nil:
+	// no task has any.
+	TaskCredentials TaskCredentials
+	Documents       *metadata.Renderer
+	// IMDS is the instance metadata service. Nil: there is none.
+	IMDS *imds.Service
 	// AllowedHosts are Host names that are answered beside addresses,
 	// localhost, single-label names and host.docker.internal.
 	AllowedHosts []string
@@ -48,22 +54,31 @@ type Deps struct {
 
 // server holds what the endpoints share.
 type server struct {
-	runtime     Runtime
-	credentials Credentials
-	documents   *documents
-	log         *slog.Logger
+	runtime         Runtime
+	credentials     Credentials
+	taskCredentials TaskCredentials
+	documents       *documents
+	imds            *imds.Service
+	log             *slog.Logger
 }
 
 // New returns the handler of the addresses that containers use. The docs
-// table in docs/endpoints.md lists the same routes.
+// table in docs/endpoints.md lists the same routes. Its server is set up as
+// NewIMDS says.
 func New(d Deps) http.Handler {
 	s := &server{
-		runtime:     d.Runtime,
-		credentials: d.Credentials,
-		documents:   &documents{renderer: d.Documents},
-		log:         d.Log,
+		runtime:         d.Runtime,
+		credentials:     d.Credentials,
+		taskCredentials: d.TaskCredentials,
+		documents:       &documents{renderer: d.Documents},
+		imds:            d.IMDS,
+		log:             d.Log,
 	}
-	return guard(d.AllowedHosts, d.Log, byAddress(tidyPath(direct(s.ecsRouter()))))
+	instance := s.unrouted("imds")
+	if d.IMDS != nil {
+		instance = NewIMDS(d.IMDS, d.Log)
+	}
+	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
@@ -73,6 +88,9 @@ func (s *server) ecsRouter() *mux.Router {
 	r.Handle("/creds", s.credentialed(sessionCredentials))
 	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
 	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
+	r.Handle("/v1/credentials", s.deliveredV1())
+	r.Handle("/v2/credentials", s.deliveredV2())
+	r.Handle("/v2/credentials/{id:.+}", s.deliveredV2())
 
 	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
 		prefix := versions[v].prefix

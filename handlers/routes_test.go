@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -47,6 +49,20 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	for pattern, sample := range map[string][2]string{
+		"/":                           {"/", "versions"},
+		"/{version}":                  {"/2021-03-23/", "versions"},
+		"/latest/api/token":           {"/latest/api/token/", "token"},
+		"/{version}/meta-data/{path}": {"/latest/meta-data/services/domain", "meta-data"},
+		"/{version}/dynamic/{path}":   {"//latest/./dynamic/instance-identity", "dynamic"},
+		"/{version}/user-data":        {"/1.0/user-data", "user-data"},
+	} {
+		r := &http.Request{URL: &url.URL{Path: sample[0]}}
+		if route := routeOfInstance(r); !ofInstance(r) || route != sample[1] {
+			t.Errorf("%s goes to %q, want %q", sample[0], route, sample[1])
+		}
+		routed = append(routed, pattern)
 	}
 	slices.Sort(routed)
 	slices.Sort(documented)

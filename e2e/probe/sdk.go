@@ -6,7 +6,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,34 +28,32 @@ type found struct {
 	Expires         time.Time `json:"expires"`
 	CallerARN       string    `json:"callerARN,omitempty"`
 	CallerAccountID string    `json:"callerAccountID,omitempty"`
+	Region          string    `json:"region"`
 }
 
 // sdk runs the AWS SDK's default credential chain as an application does: it
-// sets nothing but a region. With --sts it asks that STS who it is.
+// sets nothing but a region, and not even that with --region-of-instance. With
+// --sts it asks that STS who it is.
 func sdk(ctx context.Context, args []string) int {
 	flags := flag.NewFlagSet("sdk", flag.ContinueOnError)
 	endpoint := flags.String("sts", "", "`URL` of an STS to ask for the caller's identity")
+	ofInstance := flags.Bool("region-of-instance", false, "take the region from the instance metadata service")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion("us-east-1"))
+	region := config.WithRegion("us-east-1")
+	if *ofInstance {
+		region = config.WithEC2IMDSRegion()
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, region)
 	if err != nil {
 		return complain("load configuration: %v", err)
 	}
-	credentials, err := cfg.Credentials.Retrieve(ctx)
+	f, err := retrieve(ctx, cfg)
 	if err != nil {
-		return complain("retrieve credentials: %v", err)
-	}
-	sum := sha256.Sum256([]byte(credentials.AccessKeyID))
-	f := found{
-		Source:    credentials.Source,
-		KeySHA256: hex.EncodeToString(sum[:]),
-		HasSecret: credentials.SecretAccessKey != "",
-		HasToken:  credentials.SessionToken != "",
-		CanExpire: credentials.CanExpire,
-		Expires:   credentials.Expires,
+		return complain("%v", err)
 	}
 	if *endpoint != "" {
 		id, err := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = endpoint }).
@@ -66,4 +67,53 @@ func sdk(ctx context.Context, args []string) int {
 		return complain("write result: %v", err)
 	}
 	return 0
+}
+
+// retrieve returns what the SDK's credentials are now.
+func retrieve(ctx context.Context, cfg aws.Config) (found, error) {
+	credentials, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return found{}, fmt.Errorf("retrieve credentials: %w", err)
+	}
+	sum := sha256.Sum256([]byte(credentials.AccessKeyID))
+	return found{
+		Source:    credentials.Source,
+		KeySHA256: hex.EncodeToString(sum[:]),
+		HasSecret: credentials.SecretAccessKey != "",
+		HasToken:  credentials.SessionToken != "",
+		CanExpire: credentials.CanExpire,
+		Expires:   credentials.Expires,
+		Region:    cfg.Region,
+	}, nil
+}
+
+// holding serves what the SDK of this process holds, as that of an application
+// that runs for long: it is set up once. To refresh is what the SDK does when
+// its credentials end.
+func holding() http.HandlerFunc {
+	load := sync.OnceValues(func() (aws.Config, error) {
+		return config.LoadDefaultConfig(context.Background(), config.WithRegion("us-east-1"))
+	})
+	return func(w http.ResponseWriter, r *http.Request) {
+		cfg, err := load()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if r.URL.Query().Get("refresh") == "true" {
+			cache, ok := cfg.Credentials.(*aws.CredentialsCache)
+			if !ok {
+				http.Error(w, "the SDK does not keep its credentials", http.StatusInternalServerError)
+				return
+			}
+			cache.Invalidate()
+		}
+		f, err := retrieve(r.Context(), cfg)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(f)
+	}
 }

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
-// serve stays alive and asks on behalf of the test: GET /fetch?url=… on the
-// address given (default :8080) makes this container ask for that URL.
+// serve stays alive and takes orders on the address given (default :8080).
+// GET /fetch?url=… makes this container ask for that URL, by the method and
+// with each header ("Name: value") of the query. GET /sdk shows what the AWS
+// SDK of this process holds; with refresh=true it gets it anew first.
 func serve(ctx context.Context, args []string) int {
 	addr := ":8080"
 	if len(args) > 0 {
@@ -26,9 +29,15 @@ func serve(ctx context.Context, args []string) int {
 		if method == "" {
 			method = http.MethodGet
 		}
+		header := http.Header{}
+		for _, line := range r.URL.Query()["header"] {
+			name, value, _ := strings.Cut(line, ":")
+			header.Add(name, strings.TrimSpace(value))
+		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(fetch(r.Context(), method, r.URL.Query().Get("url"), nil))
+		_ = json.NewEncoder(w).Encode(fetch(r.Context(), method, r.URL.Query().Get("url"), header))
 	})
+	mux.HandleFunc("GET /sdk", holding())
 	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()

@@ -23,6 +23,8 @@ type File struct {
 	InstanceTags map[string]string
 	VPCID        string
 	Tasks        []Task // in the order of the file
+	// IMDS describes the instance metadata service. Nil: the file does not.
+	IMDS *Section
 }
 
 // Task is one entry of tasks.
@@ -98,6 +100,7 @@ func (r *reader) file(n *value, f *File) {
 			r.task(n, &t)
 			f.Tasks = append(f.Tasks, t)
 		})},
+		{"imds", r.section(&f.IMDS)},
 	})
 }
 

@@ -298,45 +298,13 @@ func (r *reader) object(v *value, fields []field) {
 // suggest says which key may have been meant.
 func suggest(name string, fields []field) string {
 	all := make([]string, len(fields))
-	best, distance := "", len(name)/3+1
 	for i, f := range fields {
 		all[i] = f.name
-		if d := editDistance(normal(name), normal(f.name)); d <= distance && (best == "" || d < distance) {
-			best, distance = f.name, d
-		}
 	}
-	if best != "" {
+	if best := local.Nearest(name, all); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	return "the keys here are " + strings.Join(all, ", ")
-}
-
-// normal makes accountId, account_id and account-id alike.
-func normal(key string) string {
-	return strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(key))
-}
-
-// editDistance is the number of letters to insert, remove or replace to get
-// from a to b. https://en.wikipedia.org/wiki/Levenshtein_distance
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			above := row[j+1]
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			row[j+1] = min(replace, above+1, row[j]+1)
-			diagonal = above
-		}
-	}
-	return row[len(b)]
 }
 
 // namePattern is what Docker allows in a container's name, and Compose in a

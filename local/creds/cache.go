@@ -144,14 +144,8 @@ func (e *entry) load() (any, error) {
 	if f := e.failure.Load(); f != nil && start.Sub(f.at) < errorMemory {
 		return nil, f.err
 	}
-	ctx, cancel := context.WithTimeout(e.cache.ctx, e.cache.timeout)
-	defer cancel()
-	creds, err := e.cache.next.Credentials(ctx, e.role, e.session)
+	creds, err := fetch(e.cache.ctx, e.cache.next, e.cache.timeout, e.role, e.session)
 	now := time.Now()
-	if err == nil && !now.Before(creds.Expiration) {
-		err = &local.Error{Code: local.Denied, Name: "ExpiredToken",
-			Msg: fmt.Sprintf("the credentials of %s are expired already: check this machine's clock, and renew your AWS credentials", e.role)}
-	}
 	if err != nil {
 		f := &failure{err: err, at: now}
 		e.failure.Store(f)
@@ -179,6 +173,18 @@ func (e *entry) load() (any, error) {
 		}),
 	)
 	return h, nil
+}
+
+// fetch asks a provider and takes only credentials that are valid.
+func fetch(ctx context.Context, p Provider, timeout time.Duration, role local.Role, session string) (local.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	creds, err := p.Credentials(ctx, role, session)
+	if err == nil && !time.Now().Before(creds.Expiration) {
+		err = &local.Error{Code: local.Denied, Name: "ExpiredToken",
+			Msg: fmt.Sprintf("the credentials of %s are expired already: check this machine's clock, and renew your AWS credentials", role)}
+	}
+	return creds, err
 }
 
 // setTimers replaces the entry's timers. None are set once the cache is closed.

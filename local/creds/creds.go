@@ -5,6 +5,7 @@ package creds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -151,6 +152,27 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 // answered without a lock and without a call.
 func (s *Service) Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error) {
 	return s.cache.Credentials(ctx, role, session)
+}
+
+// Uncached returns a Provider that asks the same source each time, for those
+// who keep and renew credentials themselves. Two requests for one role get
+// different keys, except for the session when the base credentials are
+// temporary and are handed on.
+func (s *Service) Uncached() Provider { return uncached{s.health, s.cache.timeout} }
+
+type uncached struct {
+	next    Provider
+	timeout time.Duration
+}
+
+func (u uncached) Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error) {
+	return fetch(ctx, u.next, u.timeout, role, session)
+}
+
+// RoleRefused reports whether an error says that the one role it is about
+// cannot be had, and nothing about the base credentials or STS.
+func RoleRefused(err error) bool {
+	return local.CodeOf(err) == local.Denied && errors.Is(err, errAboutRole)
 }
 
 // Status returns the present state. It makes no call.

@@ -38,14 +38,17 @@ type Options struct {
 	// Self is the id of the container ecs-local runs in. Empty: it is looked
 	// for in /proc and the host name.
 	Self string
-	Log  *slog.Logger
+	// Changed is called after each new snapshot; it must not wait. May be nil.
+	Changed func()
+	Log     *slog.Logger
 }
 
 // Client follows one Docker engine. All its methods may be used concurrently.
 type Client struct {
-	api  *client.Client
-	host string
-	log  *slog.Logger
+	api     *client.Client
+	host    string
+	changed func() // may be nil
+	log     *slog.Logger
 
 	negotiation sync.Mutex
 	negotiated  atomic.Bool
@@ -82,6 +85,7 @@ func newClient(o Options, more ...client.Opt) (*Client, error) {
 	c := &Client{
 		api:       api,
 		host:      api.DaemonHost(),
+		changed:   o.Changed,
 		log:       o.Log,
 		index:     newIndex(o.Facts, o.Self),
 		inspected: make(chan struct{}, 1),
@@ -185,6 +189,9 @@ func (c *Client) Status() error {
 func (c *Client) publish() (directory *local.Directory, stale []string) {
 	directory, stale = c.index.publish()
 	c.samples.keep(directory)
+	if c.changed != nil {
+		c.changed()
+	}
 	return directory, stale
 }
 

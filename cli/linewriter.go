@@ -13,10 +13,10 @@ const (
 	lineBuffer = 32 << 10
 )
 
-// lines writes lines of the log. A line is written at once, unless one was
+// lineWriter writes lines of the log. A line is written at once, unless one was
 // written a moment ago: then it waits a moment, so that many requests a second
 // do not make as many system calls.
-type lines struct {
+type lineWriter struct {
 	mu      sync.Mutex
 	w       io.Writer
 	waiting []byte
@@ -24,14 +24,14 @@ type lines struct {
 	timer   *time.Timer
 }
 
-func newLines(w io.Writer) *lines {
-	l := &lines{w: w}
+func newLineWriter(w io.Writer) *lineWriter {
+	l := &lineWriter{w: w}
 	l.timer = time.AfterFunc(lineDelay, l.flush)
 	return l
 }
 
 // Write takes one line.
-func (l *lines) Write(p []byte) (int, error) {
+func (l *lineWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {
@@ -49,7 +49,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *lines) write() {
+func (l *lineWriter) write() {
 	l.last = time.Now()
 	if len(l.waiting) > 0 {
 		_, _ = l.w.Write(l.waiting) // nobody is left to tell
@@ -58,7 +58,7 @@ func (l *lines) write() {
 }
 
 // flush writes what waits. It must be called before the program ends.
-func (l *lines) flush() {
+func (l *lineWriter) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.write()

@@ -12,7 +12,7 @@ func TestLogLinesAreWrittenTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := &countingWriter{}
-		l := newLines(out)
+		l := newLineWriter(out)
 		want := func(writes int, text string) {
 			t.Helper()
 			if n, got := out.seen(); n != writes || got != text {

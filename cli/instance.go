@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ecs-local/ecs-local/handlers"
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/config"
+	"github.com/ecs-local/ecs-local/local/creds"
+	"github.com/ecs-local/ecs-local/local/imds"
+	"github.com/ecs-local/ecs-local/local/scan"
+)
+
+const (
+	keyUserData     = "user-data"
+	keyUserDataFile = "user-data-file"
+)
+
+// instanceConfig reads the section imds of the configuration file; nil is an
+// empty one. The instance is in the region and the account of everything else
+// unless the section says where it is. An error has one line for each problem,
+// "path:line: reason".
+func instanceConfig(path string, section *config.Section, facts local.Facts) (imds.Config, error) {
+	var problems imds.Problems
+	var values map[string]any
+	if section != nil {
+		values = section.Values
+		var problem *imds.Problem
+		if values, problem = withUserData(values, filepath.Dir(path)); problem != nil {
+			problems = append(problems, *problem)
+		}
+	}
+	c, wrong := imds.Decode(values)
+	problems = append(problems, wrong...)
+	home := imds.Config{Instance: imds.Instance{Region: facts.Region, AccountID: facts.Account}}
+	if len(home.Validate()) == 0 { // AWS_REGION may name a place that is no region
+		if c.Instance.Region == "" && c.Instance.AvailabilityZone == "" {
+			c.Instance.Region = facts.Region
+		}
+		c.Instance.AccountID = cmp.Or(c.Instance.AccountID, facts.Account)
+	}
+	if len(problems) == 0 {
+		problems = c.Validate()
+	}
+	if len(problems) == 0 {
+		return c, nil
+	}
+	return c, inFile(path, section, problems)
+}
+
+// withUserData puts the content of user-data-file, which is relative to a
+// folder, in the place of user-data.
+func withUserData(values map[string]any, folder string) (map[string]any, *imds.Problem) {
+	name, ok := values[keyUserDataFile].(string)
+	if !ok {
+		return values, nil // absent, or a problem that Decode names
+	}
+	values = maps.Clone(values)
+	delete(values, keyUserDataFile)
+	if _, both := values[keyUserData]; both {
+		return values, &imds.Problem{Path: keyUserDataFile, Msg: "there is user-data already: leave one out"}
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(folder, name)
+	}
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return values, &imds.Problem{Path: keyUserDataFile, Msg: fmt.Sprintf("cannot be read: %v", err)}
+	}
+	values[keyUserData] = string(content)
+	return values, nil
+}
+
+// inFile says where in the file each problem is.
+func inFile(path string, section *config.Section, problems imds.Problems) error {
+	if section == nil {
+		return local.Errorf(local.Invalid, "instance metadata: %v", problems)
+	}
+	line := func(p imds.Problem) int { return section.Line(p.Path) }
+	problems = slices.Clone(problems)
+	slices.SortStableFunc(problems, func(a, b imds.Problem) int { return cmp.Compare(line(a), line(b)) })
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = fmt.Sprintf("%s:%d: imds.%s", path, line(p), p)
+	}
+	return local.Errorf(local.Invalid, "%s", strings.Join(lines, "\n"))
+}
+
+// instanceProvider gets the credentials that the instance metadata service
+// shows from where those of the ECS endpoints come. The service keeps and
+// renews them itself, and wants other keys for each of its purposes.
+func instanceProvider(source creds.Provider) imds.Provider {
+	return func(ctx context.Context, a imds.Ask) (local.Credentials, error) {
+		c, err := source.Credentials(ctx, a.Role, a.Session)
+		if local.CodeOf(err) == local.Denied && !creds.RoleRefused(err) {
+			// The base credentials are the reason. That does not make a role
+			// one that cannot be assumed.
+			err = &local.Error{Code: local.Unavailable, Msg: local.MessageOf(err), Err: err}
+		}
+		return c, err
+	}
+}
+
+// instance is the instance metadata service of the server, and what belongs to
+// it.
+type instance struct {
+	service   *imds.Service
+	roles     *taskRoles
+	refresher *scan.Refresher
+	private   *server // what our own scanner reads; nil when it reads another's
+	state     state
+	kept      bool // the identity is in the state directory
+	log       *slog.Logger
+}
+
+func (c serveCommand) newInstance(containers *source, s *settings, source *creds.Service, log *slog.Logger) (*instance, error) {
+	kept, err := openState(c.StateDir, log)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := kept.identity()
+	if err != nil {
+		return nil, err
+	}
+	secret, err := kept.secret()
+	if err != nil {
+		return nil, fmt.Errorf("keep the key of the ids of task credentials: %w", err)
+	}
+	i := &instance{state: kept, kept: identity != nil, log: log}
+	i.service, err = imds.New(s.current().imds, imds.Deps{Provider: instanceProvider(source.Uncached()), Identity: identity, Logger: log})
+	if err != nil {
+		return nil, misuse{err}
+	}
+	endpoint := c.ScanEndpoint
+	if endpoint == "" {
+		// The public listener may be bound to an address that has ECS only,
+		// and it logs every request.
+		i.private = &server{name: "scanner", address: "localhost:0", handler: handlers.NewIMDS(i.service, slog.New(slog.DiscardHandler))}
+		if err := i.private.listen(log); err != nil {
+			return nil, err
+		}
+		endpoint = "http://" + i.private.listener.Addr().String()
+	}
+	i.refresher, err = newRefresher(endpoint, i.private != nil, c.ScanInterval, log)
+	if err != nil {
+		i.close()
+		return nil, err
+	}
+	i.roles = &taskRoles{runtime: containers, service: i.service, settings: s, refresher: i.refresher, secret: secret, log: log}
+	return i, nil
+}
+
+func (i *instance) close() {
+	if i.private != nil {
+		i.private.listener.Close()
+	}
+}
+
+// apply takes over a new configuration.
+func (i *instance) apply(l loaded) {
+	if err := i.service.Reload(l.imds); err != nil {
+		i.log.Error("instance metadata not loaded; the old one stays in force", slog.String("error", err.Error()))
+		return
+	}
+	i.roles.refeed()
+}
+
+// run keeps everything up to date until the context ends.
+func (i *instance) run(ctx context.Context, group *errgroup.Group) {
+	background := func(f func(context.Context)) {
+		group.Go(func() error { f(ctx); return nil })
+	}
+	background(i.service.Run)
+	background(i.roles.run)
+	background(i.refresher.Run)
+	if i.private != nil {
+		group.Go(func() error { return i.private.serve(ctx) })
+	}
+	if i.state.dir != "" && !i.kept {
+		background(i.makeIdentity)
+	}
+}
+
+// makeIdentity makes the keys that sign the identity document and keeps them.
+// It takes longer than a server may take to start.
+func (i *instance) makeIdentity(context.Context) {
+	identity, err := i.service.Identity()
+	if err == nil {
+		err = i.state.keepIdentity(identity)
+	}
+	if err != nil {
+		i.log.Warn("keys of the instance's identity not kept", slog.String("error", err.Error()))
+	}
+}

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/ecs-local/ecs-local/local/imds"
+)
+
+const identityCredentials = "meta-data/identity-credentials"
+
+// tree is the content of an instance metadata service, by path below latest.
+type tree struct {
+	values map[string]string
+	hidden []string // exist, but were not read
+}
+
+// has reports whether there is something at or below a path.
+func (t tree) has(path string) bool {
+	if _, ok := t.values[path]; ok || slices.Contains(t.hidden, path) {
+		return true
+	}
+	within := func(p string) bool { return strings.HasPrefix(p, path+"/") }
+	return slices.ContainsFunc(t.hidden, within) || slices.ContainsFunc(slices.Collect(maps.Keys(t.values)), within)
+}
+
+// replayable returns the section imds of a configuration file that makes this
+// tree. It describes the instance, so that everything that follows from the
+// description does so in the replay, too; what does not follow stands in
+// metadata.
+func replayable(t tree) (map[string]any, error) {
+	d := &describer{tree: t, covered: map[string]bool{}}
+	section := d.section()
+	c, err := settle(section)
+	if err != nil {
+		return nil, err
+	}
+	reference, err := imds.New(c, imds.Deps{})
+	if err != nil {
+		return nil, fmt.Errorf("replay: %w", err)
+	}
+	derived := tree{values: map[string]string{}}
+	derived.read(reference, "")
+	if metadata := d.difference(derived); len(metadata) > 0 {
+		section["metadata"] = metadata
+	}
+	_, err = settle(section)
+	return section, err
+}
+
+// settle removes from a section what our instance cannot have: then the value
+// is not derived but stands in metadata.
+func settle(section map[string]any) (imds.Config, error) {
+	for {
+		c, problems := imds.Decode(section)
+		problems = append(problems, c.Validate()...)
+		if len(problems) == 0 {
+			return c, nil
+		}
+		removed := false
+		for _, p := range problems {
+			removed = remove(section, p.Path) || removed
+		}
+		if !removed { // it is about something that was derived from the rest
+			if _, ok := section["instance"]; !ok {
+				return c, fmt.Errorf("describe the instance: %w", problems)
+			}
+			delete(section, "instance")
+		}
+	}
+}
+
+// remove deletes the key that a problem is about; a problem in a list deletes
+// the list.
+func remove(m map[string]any, path string) bool {
+	for key, value := range m {
+		if path == key || strings.HasPrefix(path, key+"[") {
+			delete(m, key)
+			return true
+		}
+		if rest, ok := strings.CutPrefix(path, key+"."); ok {
+			if child, ok := value.(map[string]any); ok {
+				return remove(child, rest)
+			}
+		}
+	}
+	return false
+}
+
+// read takes everything below a path from a service.
+func (t tree) read(s *imds.Service, path string) {
+	response := s.Answer(imds.Request{Method: http.MethodGet, Path: (&url.URL{Path: "/latest/" + path}).EscapedPath()})
+	if response.Status != http.StatusOK {
+		return
+	}
+	for name := range strings.SplitSeq(string(response.Body), "\n") {
+		number, _, keyPair := strings.Cut(name, "=")
+		switch {
+		case name == "":
+		case path == "" && name != "user-data":
+			t.read(s, name+"/")
+		case path == "meta-data/public-keys/" && keyPair:
+			t.read(s, path+number+"/")
+		case strings.HasSuffix(name, "/"):
+			t.read(s, path+name)
+		default:
+			leaf := s.Answer(imds.Request{Method: http.MethodGet, Path: (&url.URL{Path: "/latest/" + path + name}).EscapedPath()})
+			t.values[path+name] = string(leaf.Body)
+		}
+	}
+}
+
+// difference returns what has to be set and, with nil, removed to get from the
+// derived tree to this one.
+func (d *describer) difference(derived tree) map[string]any {
+	metadata := map[string]any{}
+	for path, value := range d.values {
+		if was, ok := derived.values[path]; d.covered[path] || ok && same(was, value) {
+			continue
+		}
+		metadata[metadataKey(path)] = value
+	}
+	for path := range derived.values {
+		if d.covered[path] || d.has(path) {
+			continue
+		}
+		metadata[metadataKey(d.absent(path))] = nil
+	}
+	// The derived tree has no credentials; the replay will have some.
+	if !d.has(identityCredentials) {
+		metadata[metadataKey(identityCredentials)] = nil
+	}
+	return metadata
+}
+
+// absent returns the highest directory above a path of which this tree has
+// nothing.
+func (d *describer) absent(path string) string {
+	for i := range len(path) {
+		if dir := path[:i]; path[i] == '/' && strings.Contains(dir, "/") && !d.has(dir) {
+			return dir
+		}
+	}
+	return path
+}
+
+// metadataKey writes a path as the configuration does.
+func metadataKey(path string) string {
+	rest, ok := strings.CutPrefix(path, "meta-data/")
+	if first, _, _ := strings.Cut(rest, "/"); !ok || slices.Contains([]string{"meta-data", "dynamic", "latest", "user-data"}, first) {
+		return path
+	}
+	return rest
+}
+
+// same reports whether two values are the same, or JSON that differs in
+// LastUpdated only, which moves by itself.
+func same(a, b string) bool {
+	if a == b {
+		return true
+	}
+	var x, y map[string]any
+	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
+		return false
+	}
+	_, updated := x["LastUpdated"]
+	if _, too := y["LastUpdated"]; !updated || !too {
+		return false
+	}
+	delete(x, "LastUpdated")
+	delete(y, "LastUpdated")
+	return reflect.DeepEqual(x, y)
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/ecs-local/ecs-local/local/scan"
+)
+
+// scanCommand is "ecs-local scan".
+type scanCommand struct {
+	imdsFlags
+	Watch       bool          `help:"Scan again and again, and print what changes."`
+	Interval    time.Duration `default:"15m" help:"Time between two scans (${default})."`
+	Rate        float64       `default:"10" help:"Requests a second (${default})."`
+	Output      string        `enum:"table,json" default:"table" help:"table or json; with --watch one JSON document a line."`
+	ShowSecrets bool          `help:"Print keys and tokens as they are."`
+}
+
+// Run scans once, or until it is interrupted.
+func (c scanCommand) Run(ctx context.Context, env environment) error {
+	switch {
+	case c.Rate <= 0:
+		return misuse{fmt.Errorf("--rate %v: give a number above 0", c.Rate)}
+	case c.Interval <= 0:
+		return misuse{fmt.Errorf("--interval %v: give a time above 0", c.Interval)}
+	}
+	client, err := c.client(env)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	scanner := scan.New(scan.Options{Client: client, Limiter: rate.NewLimiter(rate.Limit(c.Rate), 1), Log: log})
+	for first := true; ; first = false {
+		result, err := scanner.Scan(ctx)
+		if ctx.Err() != nil && c.Watch {
+			return nil
+		}
+		if err == nil || len(result.Namespaces) > 0 {
+			if err := c.print(env.stdout, newScanDocument(result, c.ShowSecrets), first); err != nil {
+				return err
+			}
+		}
+		if err == nil {
+			for _, f := range result.Failures {
+				fmt.Fprintln(env.stderr, "ecs-local:", f)
+			}
+		}
+		if !c.Watch {
+			return err
+		}
+		if err != nil {
+			fmt.Fprintln(env.stderr, "ecs-local:", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(c.Interval):
+		}
+	}
+}
+
+// scanDocument is what a scan found.
+type scanDocument struct {
+	Namespaces     []string         `json:"namespaces"`
+	Credentials    []scanCredential `json:"credentials"` // new or changed
+	Denied         []scanEntry      `json:"denied"`
+	Failures       []scanFailure    `json:"failures"`
+	Gone           []scanEntry      `json:"gone"`
+	GoneNamespaces []string         `json:"goneNamespaces"`
+	Requests       int              `json:"requests"`
+}
+
+type scanEntry struct {
+	Namespace string `json:"namespace"`
+	TaskID    string `json:"taskId"`
+	RoleType  string `json:"roleType"`
+	RoleARN   string `json:"roleArn,omitempty"`
+}
+
+type scanCredential struct {
+	scanEntry
+	AccessKeyID     string    `json:"accessKeyId"`
+	SecretAccessKey string    `json:"secretAccessKey"`
+	Token           string    `json:"token"`
+	Expiration      time.Time `json:"expiration"`
+}
+
+type scanFailure struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name,omitempty"`
+	Error     string `json:"error"`
+}
+
+func newScanDocument(r scan.Result, show bool) scanDocument {
+	d := scanDocument{
+		Namespaces: nonNil(r.Namespaces), Credentials: []scanCredential{}, Denied: []scanEntry{}, Failures: []scanFailure{},
+		Gone: []scanEntry{}, GoneNamespaces: nonNil(r.GoneNamespaces), Requests: r.Requests,
+	}
+	mask := masked
+	if show {
+		mask = func(s string) string { return s }
+	}
+	for _, c := range r.Credentials {
+		d.Credentials = append(d.Credentials, scanCredential{
+			scanEntry: newScanEntry(c.Entry), AccessKeyID: mask(c.Credentials.AccessKeyID), SecretAccessKey: mask(c.Credentials.SecretAccessKey),
+			Token: mask(c.Credentials.SessionToken), Expiration: c.Credentials.Expiration,
+		})
+	}
+	for _, e := range r.Denied {
+		d.Denied = append(d.Denied, newScanEntry(e))
+	}
+	for _, e := range r.Gone {
+		d.Gone = append(d.Gone, newScanEntry(e))
+	}
+	for _, f := range r.Failures {
+		d.Failures = append(d.Failures, scanFailure{Namespace: f.Namespace, Name: f.Name, Error: f.Err.Error()})
+	}
+	return d
+}
+
+func newScanEntry(e scan.Entry) scanEntry {
+	return scanEntry{Namespace: e.Namespace, TaskID: e.TaskID, RoleType: e.RoleType, RoleARN: e.RoleARN}
+}
+
+func nonNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// masked shows the last four characters, by which keys can be told apart.
+func masked(s string) string {
+	const shown = 4
+	if len(s) < 4*shown {
+		return "****"
+	}
+	return "****" + s[len(s)-shown:]
+}
+
+func (c scanCommand) print(w io.Writer, d scanDocument, first bool) error {
+	if c.Output == "json" {
+		e := json.NewEncoder(w)
+		if !c.Watch {
+			e.SetIndent("", "  ")
+		}
+		e.SetEscapeHTML(false)
+		return e.Encode(d)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if first {
+		fmt.Fprintln(t, "NAMESPACE\tTASK\tROLE TYPE\tSTATE\tROLE\tACCESS KEY\tSECRET KEY\tTOKEN\tEXPIRES")
+	}
+	for _, e := range d.Credentials {
+		fmt.Fprintf(t, "%s\t%s\t%s\tdelivered\t%s\t%s\t%s\t%s\t%s\n", e.Namespace, e.TaskID, e.RoleType, dash(e.RoleARN),
+			e.AccessKeyID, e.SecretAccessKey, e.Token, e.Expiration.Format(time.RFC3339))
+	}
+	for _, e := range d.Denied {
+		e.row(t, "denied")
+	}
+	for _, e := range d.Gone {
+		e.row(t, "gone")
+	}
+	return t.Flush()
+}
+
+// row writes a line for what has no credentials.
+func (e scanEntry) row(w io.Writer, state string) {
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t-\t-\t-\t-\n", e.Namespace, e.TaskID, e.RoleType, state, dash(e.RoleARN))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/ecs-local/ecs-local/local/imdsclient"
+	"github.com/ecs-local/ecs-local/local/scan"
+)
+
+// Our own namespaces are looked at often, because that costs next to nothing
+// and a container that has just started waits for its credentials.
+const (
+	ownScanInterval = time.Second
+	ownScanRate     = 100
+)
+
+// newRefresher makes the refresher of the scanner. own says that the endpoint
+// is our own.
+func newRefresher(endpoint string, own bool, interval time.Duration, log *slog.Logger) (*scan.Refresher, error) {
+	client, err := imdsclient.New(imdsclient.Options{Endpoint: endpoint, Log: log})
+	if err != nil {
+		return nil, misuse{fmt.Errorf("--scan-endpoint: %w", err)}
+	}
+	options := scan.Options{Client: client, Log: log}
+	if own {
+		options.Limiter = rate.NewLimiter(ownScanRate, 1)
+		if interval == 0 {
+			interval = ownScanInterval
+		}
+	}
+	seen := &scanLog{log: log}
+	return scan.NewRefresher(scan.New(options), scan.RefresherOptions{Interval: interval, OnScan: seen.report}), nil
+}
+
+// scanLog writes a line about a scan that differs from the one before.
+type scanLog struct {
+	log     *slog.Logger
+	failing string // why, while the scans fail
+}
+
+func (s *scanLog) report(r scan.Report) {
+	failing := ""
+	switch {
+	case r.Err != nil:
+		failing = r.Err.Error()
+	case r.Failures > 0:
+		failing = "some credentials cannot be read"
+	}
+	attributes := []any{
+		slog.Int("namespaces", r.Namespaces), slog.Int("credentials", r.Credentials), slog.Int("changed", r.Changed), slog.Int("gone", r.Gone),
+		slog.Int("denied", r.Denied), slog.Int("failures", r.Failures), slog.Int("requests", r.Requests), slog.Duration("took", r.Took),
+	}
+	switch {
+	case failing != "" && failing != s.failing:
+		s.log.Warn("task credentials not read from IMDS", append(attributes, slog.String("reason", failing))...)
+	case r.Changed > 0 || r.Gone > 0 || r.Denied > 0 || failing == "" && s.failing != "":
+		s.log.Info("task credentials read from IMDS", attributes...)
+	}
+	s.failing = failing
+}

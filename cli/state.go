@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/ecs-local/ecs-local/local/imds"
+)
+
+// state is the directory for what has to be the same after a restart. Only its
+// owner can read it. Without a directory, everything is made anew each time.
+type state struct{ dir string }
+
+// The files in it.
+const (
+	identityFile = "instance-identity.pem"
+	secretFile   = "task-credentials.key"
+)
+
+// openState opens the directory that --state-dir names, which must be usable,
+// or the user's own, if it is.
+func openState(dir string, log *slog.Logger) (state, error) {
+	if dir != "" {
+		if err := usable(dir); err != nil {
+			return state{}, misuse{fmt.Errorf("the state directory cannot be used: %w: choose another with --state-dir", err)}
+		}
+		return state{dir}, nil
+	}
+	dir, err := userStateDir()
+	if err == nil {
+		err = usable(dir)
+	}
+	if err != nil {
+		log.Info("no state directory: ids of task credentials and the instance's certificates are others after a restart",
+			slog.String("reason", err.Error()), slog.String("next", "name a directory with --state-dir to keep them"))
+		return state{}, nil
+	}
+	return state{dir}, nil
+}
+
+// userStateDir returns the directory of this user for ecs-local.
+// https://specifications.freedesktop.org/basedir-spec/latest/
+func userStateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "ecs-local"), nil
+	}
+	if runtime.GOOS == "windows" {
+		dir, err := os.UserCacheDir()
+		return filepath.Join(dir, "ecs-local"), err
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "state", "ecs-local"), err
+}
+
+// usable makes the directory if it is missing and tries to write there.
+func usable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// read returns the content of a file; nil when there is none.
+func (s state) read(name string) ([]byte, error) {
+	if s.dir == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(filepath.Join(s.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return content, err
+}
+
+// write puts a file in place at once: nobody sees half of it.
+func (s state) write(name string, content []byte) error {
+	if s.dir == "" {
+		return nil
+	}
+	f, err := os.CreateTemp(s.dir, "."+name+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(s.dir, name))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+// identity returns the keys that sign the identity document, or nil when none
+// are kept yet.
+func (s state) identity() (*imds.Identity, error) {
+	text, err := s.read(identityFile)
+	if err != nil || text == nil {
+		return nil, err
+	}
+	identity, err := imds.ParseIdentity(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: remove the file to have new keys made", filepath.Join(s.dir, identityFile), err)
+	}
+	return identity, nil
+}
+
+// keepIdentity keeps keys for the next start.
+func (s state) keepIdentity(identity *imds.Identity) error {
+	text, err := identity.MarshalPEM()
+	if err != nil {
+		return err
+	}
+	return s.write(identityFile, text)
+}
+
+// secret returns the key that makes ids unguessable, and makes it when there
+// is none yet.
+func (s state) secret() ([]byte, error) {
+	text, err := s.read(secretFile)
+	if err != nil {
+		return nil, err
+	}
+	if key, err := hex.DecodeString(strings.TrimSpace(string(text))); err == nil && len(key) == 32 {
+		return key, nil
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails, by its documentation
+	return key, s.write(secretFile, []byte(hex.EncodeToString(key)+"\n"))
+}

@@ -1,0 +1,151 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ecs-local/ecs-local/handlers"
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// taskCredentialsFake knows one role of each kind of state.
+type taskCredentialsFake struct {
+	known map[string]bool // false: not delivered yet
+}
+
+var _ handlers.TaskCredentials = (*taskCredentialsFake)(nil)
+
+func (f *taskCredentialsFake) ID(task *local.Task, roleType string) string {
+	if task.Name != "shop" {
+		return ""
+	}
+	return "id-of-" + roleType
+}
+
+func (f *taskCredentialsFake) Get(id string) (local.Credentials, error) {
+	delivered, ok := f.known[id]
+	switch {
+	case !ok:
+		return local.Credentials{}, local.Errorf(local.NotFound, "no role of a task has this id")
+	case !delivered:
+		return local.Credentials{}, local.Errorf(local.Unavailable, "not delivered yet")
+	}
+	return local.Credentials{RoleARN: "arn:aws:iam::111122223333:role/shop-web-task", AccessKeyID: "ASIAEXAMPLEWEB000001",
+		SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, nil
+}
+
+func TestTaskCredentials(t *testing.T) {
+	t.Parallel()
+	const document = `{"RoleArn":"arn:aws:iam::111122223333:role/shop-web-task","AccessKeyId":"ASIAEXAMPLEWEB000001",` +
+		`"SecretAccessKey":"` + secretKey + `","Token":"` + token + `","Expiration":"2026-06-30T23:05:12Z"}`
+	for name, test := range map[string]struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		"version 2":             {"GET", "/v2/credentials/id-known", 200, document},
+		"version 1":             {"GET", "/v1/credentials?id=id-known", 200, document},
+		"HEAD":                  {"HEAD", "/v2/credentials/id-known", 200, ""},
+		"a slash at the end":    {"GET", "/v2/credentials/id-known/", 200, document},
+		"no id":                 {"GET", "/v2/credentials", 400, `{"code":"NoIdInRequest","message":"CredentialsV2Request: No Credential ID in the request","HTTPErrorCode":400}`},
+		"no id, with a slash":   {"GET", "/v2/credentials/", 400, `{"code":"NoIdInRequest","message":"CredentialsV2Request: No Credential ID in the request","HTTPErrorCode":400}`},
+		"no id, version 1":      {"GET", "/v1/credentials", 400, `{"code":"NoIdInRequest","message":"CredentialsV1Request: No Credential ID in the request","HTTPErrorCode":400}`},
+		"unknown":               {"GET", "/v2/credentials/id-guessed", 400, `{"code":"InvalidIdInRequest","message":"CredentialsV2Request: Credentials not found","HTTPErrorCode":400}`},
+		"unknown, version 1":    {"GET", "/v1/credentials?id=id-guessed", 400, `{"code":"InvalidIdInRequest","message":"CredentialsV1Request: Credentials not found","HTTPErrorCode":400}`},
+		"slashes are in the id": {"GET", "/v2/credentials/id-known/more", 400, `{"code":"InvalidIdInRequest","message":"CredentialsV2Request: Credentials not found","HTTPErrorCode":400}`},
+		"not yet scanned":       {"GET", "/v2/credentials/id-pending", 503, `{"code":"CredentialsUninitialized","message":"CredentialsV2Request: Credentials uninitialized for ID","HTTPErrorCode":503}`},
+		"not yet, version 1":    {"GET", "/v1/credentials?id=id-pending", 503, `{"code":"CredentialsUninitialized","message":"CredentialsV1Request: Credentials uninitialized for ID","HTTPErrorCode":503}`},
+		"a form cannot ask":     {"POST", "/v2/credentials/id-known", 405, `{"code":"MethodNotAllowed","message":"POST is not allowed here: ask for credentials with GET","HTTPErrorCode":405}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			fake := &taskCredentialsFake{known: map[string]bool{"id-known": true, "id-pending": false}}
+			w := f.serve(f.withTaskCredentials(fake), test.method, test.path)
+			if w.Code != test.status || w.Body.String() != test.body || w.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("got %d %s, %d bytes that differ:\n%s", w.Code, w.Header().Get("Content-Type"), w.Body.Len(),
+					cmp.Diff(redacted(test.body), redacted(w.Body.String())))
+			}
+			for _, secret := range []string{secretKey, token, "id-known", "id-pending", "id-guessed"} {
+				if strings.Contains(f.log.String(), secret) {
+					t.Errorf("the log holds a secret or an id: %d bytes", f.log.Len())
+				}
+			}
+		})
+	}
+}
+
+// redacted keeps secrets out of the test's output.
+func redacted(s string) string {
+	return strings.NewReplacer(secretKey, "(secret)", token, "(token)").Replace(s)
+}
+
+// A container can ask before the event of its start has arrived.
+func TestTaskCredentialsOfATaskThatJustStarted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	fake := &taskCredentialsFake{known: map[string]bool{}}
+	f.runtime.refresh = func() (*local.Directory, error) {
+		fake.known["fresh"] = true
+		return f.runtime.dir.Load(), nil
+	}
+	if w := f.serve(f.withTaskCredentials(fake), "GET", "/v2/credentials/fresh"); w.Code != http.StatusOK {
+		t.Errorf("status %d", w.Code)
+	}
+	before := f.runtime.asked.Load()
+	f.serve(f.withTaskCredentials(fake), "GET", "/v2/credentials/fresh")
+	if got := f.runtime.asked.Load(); got != before {
+		t.Errorf("asked the runtime again for an id that is known")
+	}
+}
+
+func TestTasksShowTheirCredentials(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	control := handlers.NewControl(handlers.ControlDeps{Runtime: f.runtime, Log: slog.New(slog.DiscardHandler), TaskCredentials: &taskCredentialsFake{}})
+	w := f.serve(control, "GET", "/v1/tasks")
+	var tasks []struct {
+		Name        string
+		Credentials map[string]string
+		Containers  []struct{ Environment map[string]string }
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &tasks); err != nil {
+		t.Fatalf("%v: %s", err, w.Body)
+	}
+	for _, task := range tasks {
+		want := map[string]string(nil)
+		if task.Name == "shop" {
+			want = map[string]string{"TaskApplication": "/v2/credentials/id-of-TaskApplication", "TaskExecution": "/v2/credentials/id-of-TaskExecution"}
+		}
+		if diff := cmp.Diff(want, task.Credentials); diff != "" {
+			t.Errorf("task %s (-want +got):\n%s", task.Name, diff)
+		}
+		for _, c := range task.Containers {
+			if got := c.Environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]; got != want["TaskApplication"] {
+				t.Errorf("a container of %s has %q", task.Name, got)
+			}
+		}
+	}
+	if len(tasks) != 2 {
+		t.Errorf("%d tasks", len(tasks))
+	}
+}
+
+func (f *fixture) withTaskCredentials(c handlers.TaskCredentials) http.Handler {
+	return handlers.New(handlers.Deps{Runtime: f.runtime, Credentials: f.credentials, TaskCredentials: c, Log: slog.New(slog.NewTextHandler(f.log, nil))})
+}
+
+func (f *fixture) serve(h http.Handler, method, path string) *httptest.ResponseRecorder {
+	f.t.Helper()
+	r := httptest.NewRequest(method, "http://localhost"+path, nil)
+	r.RemoteAddr = "127.0.0.1:40000"
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}

@@ -1,0 +1,339 @@
+package imds
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// Delivery is how credentials leave the service. The same role has different
+// keys for either, which IAM policies tell apart as ec2:RoleDelivery.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+type Delivery int
+
+// The deliveries.
+const (
+	V1 Delivery = 1 // to a request without a token
+	V2 Delivery = 2 // to a request with one
+)
+
+// Use is what credentials are for.
+type Use int
+
+// The uses.
+const (
+	InstanceProfile  Use = iota + 1 // iam/security-credentials/<role>
+	InstanceIdentity                // identity-credentials/ec2/security-credentials/ec2-instance
+	TaskCredentials                 // iam-ecs-<N>/security-credentials/<task>-<role type>
+)
+
+// Ask is what a Provider is asked for.
+type Ask struct {
+	Use  Use
+	Role local.Role // zero for InstanceIdentity
+	// Delivery is V2 for TaskCredentials.
+	Delivery Delivery
+	// Session says who will have the credentials: the id of the instance or
+	// the task.
+	Session string
+	// Fresh asks for keys other than those given before.
+	Fresh bool
+}
+
+// Provider obtains credentials. A role that may not be assumed is local.Denied;
+// any other error is tried again later.
+type Provider func(ctx context.Context, a Ask) (local.Credentials, error)
+
+// Credentials are renewed between these times before they end. Clients expect
+// new ones at least five minutes before.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
+const (
+	renewEarliest = time.Hour
+	renewLatest   = 5 * time.Minute
+
+	// renewPause is the least time between two renewals of the same keys.
+	renewPause = 30 * time.Second
+	// retryFirst and retryMost bound the pauses between failed attempts.
+	retryFirst = time.Second
+	retryMost  = time.Minute
+
+	// atOnce is how many credentials are asked for at the same time.
+	atOnce = 8
+)
+
+// holderKey names credentials that the tree shows.
+type holderKey struct {
+	use             Use
+	delivery        Delivery
+	namespace, task string
+}
+
+// holder keeps one role's keys ready.
+type holder struct {
+	ask      Ask
+	keys     *local.Credentials // nil until there are some
+	denied   bool               // the role may not be assumed; keys is nil
+	updated  time.Time          // when keys or denied became what they are
+	due      time.Time          // when to ask; zero: now
+	failures int                // in a row
+}
+
+// document returns the credentials document, or nil when there is none.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
+func (h *holder) document(now time.Time) []byte {
+	switch {
+	case h == nil:
+		return nil
+	case h.denied:
+		name := h.ask.Role.String()
+		return object{
+			{"Code", unauthorized},
+			{"Message", "EC2 cannot assume the role " + roleName(name) + ".  Please see documentation at " +
+				"https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html#troubleshoot_iam-ec2_errors-info-doc."},
+			{"LastUpdated", instant(h.updated)},
+		}.bytes()
+	case !h.alive(now):
+		return nil
+	default:
+		return object{
+			{"Code", success},
+			{"LastUpdated", instant(h.updated)},
+			{"Type", "AWS-HMAC"},
+			{"AccessKeyId", h.keys.AccessKeyID},
+			{"SecretAccessKey", h.keys.SecretAccessKey},
+			{"Token", h.keys.SessionToken},
+			{"Expiration", instant(h.keys.Expiration)},
+		}.bytes()
+	}
+}
+
+// Values of Code.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html
+const (
+	success      = "Success"
+	unauthorized = "AssumeRoleUnauthorizedAccess"
+)
+
+// alive reports whether there are keys that have not ended.
+func (h *holder) alive(now time.Time) bool { return h.keys != nil && now.Before(h.keys.Expiration) }
+
+// take stores the outcome of an attempt and reports whether the tree changes.
+func (h *holder) take(now time.Time, keys local.Credentials, err error) bool {
+	if err == nil || local.CodeOf(err) == local.Denied {
+		h.ask.Fresh = false
+	}
+	switch {
+	case err == nil:
+		changed := h.denied || h.keys == nil || *h.keys != keys
+		if changed {
+			h.updated = now
+		}
+		h.keys, h.denied, h.failures = &keys, false, 0
+		h.due = renewal(now, keys.Expiration)
+		return changed
+	case local.CodeOf(err) == local.Denied:
+		changed := !h.denied
+		if changed {
+			h.updated = now
+		}
+		h.keys, h.denied, h.failures = nil, true, 0
+		h.due = now.Add(retryMost)
+		return changed
+	default:
+		h.due = now.Add(min(retryFirst<<min(h.failures, 6), retryMost))
+		h.failures++
+		ended := h.keys != nil && !h.alive(now)
+		if ended {
+			h.keys = nil
+		}
+		return ended
+	}
+}
+
+// renewal returns when to renew keys: half of their life before they end, but
+// not more than an hour and not less than five minutes before.
+func renewal(now, end time.Time) time.Time {
+	early := max(min(end.Sub(now)/2, renewEarliest), renewLatest)
+	due := end.Add(-early)
+	if pause := now.Add(renewPause); due.Before(pause) {
+		due = pause
+	}
+	return due
+}
+
+// reconcile makes the holders those that the tree needs.
+func (s *Service) reconcile() {
+	if s.provider == nil {
+		return
+	}
+	want := map[holderKey]Ask{}
+	for _, d := range []Delivery{V1, V2} {
+		id := s.config.Instance.InstanceID
+		want[holderKey{use: InstanceIdentity, delivery: d}] = Ask{Use: InstanceIdentity, Delivery: d, Session: id}
+		if s.config.Role != "" {
+			want[holderKey{use: InstanceProfile, delivery: d}] = Ask{Use: InstanceProfile, Role: role(s.config.Role), Delivery: d, Session: id}
+		}
+	}
+	for name, n := range s.namespaces {
+		for key, r := range n.roles {
+			want[holderKey{use: TaskCredentials, delivery: V2, namespace: name, task: key}] = Ask{
+				Use: TaskCredentials, Role: role(r.Role), Delivery: V2, Session: r.Task,
+			}
+		}
+	}
+	maps.DeleteFunc(s.holders, func(k holderKey, h *holder) bool {
+		ask, ok := want[k]
+		ask.Fresh = h.ask.Fresh
+		return !ok || ask != h.ask
+	})
+	for k, ask := range want {
+		if s.holders[k] == nil {
+			s.holders[k] = &holder{ask: ask}
+		}
+	}
+}
+
+// Refresh obtains the credentials that are missing or due for renewal, and
+// returns when they are in the tree. The error names every role that failed;
+// it is a fault of the provider, never that a role may not be assumed, which
+// is an answer.
+func (s *Service) Refresh(ctx context.Context) error {
+	return s.refresh(ctx, func(h *holder) bool { return !h.due.After(time.Now()) })
+}
+
+// refresh obtains the chosen credentials.
+func (s *Service) refresh(ctx context.Context, choose func(*holder) bool) error {
+	type attempt struct {
+		key    holderKey
+		holder *holder
+		ask    Ask
+		keys   local.Credentials
+		err    error
+	}
+	s.mu.Lock()
+	var attempts []*attempt
+	for k, h := range s.holders {
+		if choose(h) {
+			attempts = append(attempts, &attempt{key: k, holder: h, ask: h.ask})
+		}
+	}
+	s.mu.Unlock()
+	if len(attempts) == 0 {
+		return nil
+	}
+	slices.SortFunc(attempts, func(a, b *attempt) int {
+		return cmp.Or(cmp.Compare(a.key.use, b.key.use), cmp.Compare(a.key.delivery, b.key.delivery),
+			strings.Compare(a.key.namespace, b.key.namespace), strings.Compare(a.key.task, b.key.task))
+	})
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, a := range attempts {
+		group.Go(func() error {
+			a.keys, a.err = s.provider(ctx, a.ask)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in the attempts
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, changed := time.Now(), false
+	var failed []error
+	for _, a := range attempts {
+		if s.holders[a.key] != a.holder {
+			continue // no longer wanted
+		}
+		changed = a.holder.take(now, a.keys, a.err) || changed
+		if a.err != nil && !a.holder.denied {
+			failed = append(failed, fmt.Errorf("get credentials of %s: %w", a.key.subject(a.ask), a.err))
+		}
+	}
+	if changed {
+		s.checked, s.modified = now, now
+		s.rebuild()
+	}
+	return errors.Join(failed...)
+}
+
+// subject names credentials in a message.
+func (k holderKey) subject(a Ask) string {
+	switch k.use {
+	case InstanceIdentity:
+		return "the instance"
+	case TaskCredentials:
+		return fmt.Sprintf("%s for %s/%s", a.Role, k.namespace, k.task)
+	default:
+		return a.Role.String()
+	}
+}
+
+// Run keeps the credentials fresh until the context ends. What fails is logged
+// and tried again.
+func (s *Service) Run(ctx context.Context) {
+	if s.provider == nil {
+		<-ctx.Done()
+		return
+	}
+	for {
+		if err := s.Refresh(ctx); err != nil && ctx.Err() == nil {
+			s.logger.Warn("instance metadata credentials not renewed", "error", err)
+		}
+		timer := time.NewTimer(time.Until(s.next()))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-s.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// next returns when the next credentials are due.
+func (s *Service) next() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := time.Now().Add(retryMost)
+	for _, h := range s.holders {
+		if h.due.Before(next) {
+			next = h.due
+		}
+	}
+	return next
+}
+
+// Rotate obtains other keys for the instance: those of its profile and those
+// of its identity.
+func (s *Service) Rotate(ctx context.Context) error {
+	return s.rotate(ctx, func(k holderKey) bool { return k.use != TaskCredentials })
+}
+
+// rotate obtains other keys for some of the holders.
+func (s *Service) rotate(ctx context.Context, choose func(holderKey) bool) error {
+	var once sync.Once
+	chosen := map[*holder]bool{}
+	return s.refresh(ctx, func(h *holder) bool {
+		once.Do(func() { // refresh holds the lock
+			for k, h := range s.holders {
+				if choose(k) {
+					chosen[h], h.ask.Fresh = true, true
+				}
+			}
+		})
+		return chosen[h]
+	})
+}

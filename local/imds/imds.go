@@ -1,0 +1,294 @@
+// Package imds is the EC2 instance metadata service as a value: a description
+// of an instance goes in, answers to requests come out. It speaks IMDSv1 and
+// IMDSv2 as the service on a Nitro instance does, statuses, headers and bodies
+// alike, and knows nothing of sockets.
+//
+// The instance (Config) becomes a tree of prepared bytes. Requests are
+// answered from an immutable snapshot of it; every change makes the next
+// snapshot.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html
+package imds
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ecs-local/ecs-local/local"
+)
+
+// Deps are what the service needs of others. The zero value is usable.
+type Deps struct {
+	// Provider obtains credentials. Nil: there are none, and the leaves that
+	// would hold them do not exist.
+	Provider Provider
+	// Identity signs the identity document. Nil: keys are made when somebody
+	// first asks for a signature.
+	Identity *Identity
+	// Logger gets what happens in the background. Nil: nobody does.
+	Logger *slog.Logger
+}
+
+// Service is one instance's metadata service. Every method is safe for
+// concurrent use.
+type Service struct {
+	provider Provider
+	identity func() (*Identity, error)
+	logger   *slog.Logger
+	tokens   *tokens
+	current  atomic.Pointer[snapshot]
+	wake     chan struct{} // tells Run that somebody wants new credentials
+
+	mu         sync.Mutex // below: what the next snapshot is made of
+	config     Config     // resolved
+	configured overlay    // Config.Metadata
+	options    Options    // live, all fields set
+	live       overlay    // values set and removed at run time
+	namespaces map[string]*namespace
+	format     NamespaceFormat
+	stamp      time.Time // the youngest LastUpdated of a namespace
+	holders    map[holderKey]*holder
+	started    time.Time
+	checked    time.Time // LastUpdated of the info documents
+	modified   time.Time // Last-Modified
+	document   []byte    // identity document
+	signed     func() signatures
+}
+
+// New makes a service. A configuration that Validate objects to is an error of
+// the type Problems. Credentials are there after the first Refresh, which Run
+// does when it begins.
+func New(c Config, d Deps) (*Service, error) {
+	if problems := c.Validate(); len(problems) > 0 {
+		return nil, Problems(problems)
+	}
+	now := time.Now()
+	s := &Service{
+		provider: d.Provider, logger: d.Logger, tokens: newTokens(), wake: make(chan struct{}, 1),
+		holders: map[holderKey]*holder{}, started: now, checked: now, modified: now,
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Identity != nil {
+		s.identity = func() (*Identity, error) { return d.Identity, nil }
+	} else {
+		s.identity = sync.OnceValues(NewIdentity)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(c); err != nil {
+		return nil, err
+	}
+	s.reset()
+	s.rebuild()
+	return s, nil
+}
+
+// load makes c the configuration.
+func (s *Service) load(c Config) error {
+	o, err := configured(c.Metadata)
+	if err != nil {
+		return err
+	}
+	s.config, s.configured = c.resolved(s.started.UTC().Truncate(time.Second)), o
+	return nil
+}
+
+// reset makes the configuration all there is.
+func (s *Service) reset() {
+	s.options, s.format, s.live = s.config.Options, s.config.NamespaceFormat, newOverlay()
+	old := s.namespaces
+	s.namespaces = map[string]*namespace{}
+	for name, roles := range s.config.Namespaces {
+		n := &namespace{roles: map[string]TaskRole{}}
+		if o := old[name]; o != nil {
+			n.content, n.updated = o.content, o.updated
+		}
+		for _, r := range roles {
+			n.roles[r.key()] = r
+		}
+		s.namespaces[name] = n
+	}
+}
+
+// Reload replaces the configuration. Tokens stay valid. What was changed at
+// run time is forgotten, as by Reset. A configuration that Validate objects to
+// is refused and changes nothing.
+func (s *Service) Reload(c Config) error {
+	if problems := c.Validate(); len(problems) > 0 {
+		return Problems(problems)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(c); err != nil {
+		return err
+	}
+	s.reset()
+	s.changed()
+	return nil
+}
+
+// Reset forgets what was changed at run time.
+func (s *Service) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reset()
+	s.changed()
+}
+
+// changed makes the next snapshot after something was changed on purpose.
+func (s *Service) changed() {
+	s.modified = time.Now()
+	s.rebuild()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// rebuild makes the next snapshot.
+func (s *Service) rebuild() {
+	now := time.Now()
+	s.reconcile()
+	if document := s.config.Instance.document(); !bytes.Equal(document, s.document) {
+		s.document = document
+		s.signed = sync.OnceValue(func() signatures { return s.sign(document) })
+	}
+	c := s.config
+	c.Options = s.options
+	l := derive(c, s.document, s.signed)
+	s.credentials(l, now)
+	s.tasks(l, now)
+	s.configured.apply(l)
+	s.live.apply(l)
+	if _, ok := l[tagSetPath]; ok && !s.configured.touches(tagSetPath) && !s.live.touches(tagSetPath) {
+		l.tagSet() // again: a tag may have been set or removed
+	}
+	s.current.Store(newSnapshot(l, s.options, s.modified))
+}
+
+// sign signs the identity document. It runs when somebody first asks for a
+// signature: making keys takes longer than a server may take to start.
+func (s *Service) sign(document []byte) signatures {
+	identity, err := s.identity()
+	if err == nil {
+		var signed signatures
+		if signed, err = identity.sign(document, time.Now()); err == nil {
+			return signed
+		}
+	}
+	s.logger.Error("identity document not signed", "error", err)
+	return signatures{}
+}
+
+// Identity returns the keys that sign the identity document.
+func (s *Service) Identity() (*Identity, error) { return s.identity() }
+
+// SetValue puts a value at a path, for all versions that can show it. Paths
+// are as in Config.Metadata. A path that cannot exist beside the others is
+// Invalid.
+func (s *Service) SetValue(path string, value []byte) error {
+	p, err := treePath(path)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := conflict(p, s.current.Load().directory); err != nil {
+		return err
+	}
+	delete(s.live.remove, p)
+	s.live.set[p] = bytes.Clone(nonNil(value))
+	s.changed()
+	return nil
+}
+
+// RemoveValue removes a value, or a directory with all that is below it. A
+// path that does not exist is NotFound.
+func (s *Service) RemoveValue(path string) error {
+	p, err := treePath(path)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.Load().nodes[p] == nil {
+		return local.Errorf(local.NotFound, "there is nothing at %s", strings.TrimPrefix(p, "meta-data/"))
+	}
+	for q := range s.live.set {
+		if q == p || below(q, p) {
+			delete(s.live.set, q)
+		}
+	}
+	s.live.remove[p] = true
+	s.changed()
+	return nil
+}
+
+// Value returns what a request with a token for the version latest would get:
+// a value, or the listing of a directory. A path that does not exist is
+// NotFound.
+func (s *Service) Value(path string) ([]byte, error) {
+	p, err := treePath(path)
+	if err != nil {
+		return nil, err
+	}
+	n := s.current.Load().nodes[p]
+	if n == nil {
+		return nil, local.Errorf(local.NotFound, "there is nothing at %s", strings.TrimPrefix(p, "meta-data/"))
+	}
+	return bytes.Clone(nonNil(n.body(latest, V2))), nil
+}
+
+// nonNil keeps an empty value apart from none.
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// Options returns the options in force.
+func (s *Service) Options() Options { return s.current.Load().options }
+
+// SetOptions changes the options that the patch sets. A bad value is Invalid
+// and changes nothing.
+func (s *Service) SetOptions(patch Options) error {
+	if problems := patch.validate(); len(problems) > 0 {
+		return &local.Error{Code: local.Invalid, Msg: Problems(problems).Error()}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.options = s.options.patched(patch)
+	s.changed()
+	return nil
+}
+
+// Problems are what Validate found.
+type Problems []Problem
+
+// Error lists the problems.
+func (p Problems) Error() string {
+	text := make([]string, len(p))
+	for i, problem := range p {
+		text[i] = problem.String()
+	}
+	return strings.Join(text, "; ")
+}
+
+// Problem is one thing that a real instance could not have.
+type Problem struct {
+	// Path is the key in the configuration, such as instance.local-ipv4,
+	// instance.interfaces[0].mac or tags.My Key.
+	Path string
+	// Msg says what is wrong and what would be right.
+	Msg string
+}
+
+// String returns the path and the message.
+func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Path, p.Msg) }

@@ -1,0 +1,153 @@
+package imds_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ecs-local/ecs-local/local/imds"
+)
+
+// TestValidate names the keys that are objected to, and one word of what is
+// said about the first.
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	instance := func(i imds.Instance) imds.Config { return imds.Config{Instance: i} }
+	eni := func(f imds.Interface) imds.Config { return instance(imds.Instance{Interface: f}) }
+	metadata := func(paths ...string) imds.Config {
+		c := imds.Config{Metadata: map[string]*string{}}
+		for _, p := range paths {
+			c.Metadata[p] = pointer("x")
+		}
+		return c
+	}
+	entry := func(task, kind, role string) imds.TaskRole {
+		return imds.TaskRole{Task: task, RoleType: kind, Role: role}
+	}
+	namespace := func(name string, entries ...imds.TaskRole) imds.Config {
+		return imds.Config{Namespaces: map[string][]imds.TaskRole{name: entries}}
+	}
+	task := strings.Repeat("0a", 16)
+	many := map[string]string{}
+	for n := range 51 {
+		many[fmt.Sprintf("key%d", n)] = ""
+	}
+	tests := map[string]struct {
+		config imds.Config
+		keys   string // separated by spaces
+		word   string
+	}{
+		"nothing given":                  {config: imds.Config{}},
+		"the recorded instance":          {config: recordedInstance()},
+		"everything":                     {config: everything()},
+		"tag key with a space":           {imds.Config{Tags: map[string]string{"My Key": "x"}}, "tags.My|Key", "letters"},
+		"tag key with a slash":           {imds.Config{Tags: map[string]string{"a/b": "x"}}, "tags.a/b", "letters"},
+		"tag key of dots":                {imds.Config{Tags: map[string]string{"..": "x"}}, "tags...", "_index"},
+		"tag key _index":                 {imds.Config{Tags: map[string]string{"_index": "x"}}, "tags._index", "_index"},
+		"tag key empty":                  {imds.Config{Tags: map[string]string{"": "x"}}, "tags.", "letters"},
+		"tag value too long":             {imds.Config{Tags: map[string]string{"a": strings.Repeat("ä", 257)}}, "tags.a", "256"},
+		"tag value just right":           {config: imds.Config{Tags: map[string]string{"a": strings.Repeat("ä", 256)}}},
+		"tags, too many":                 {imds.Config{Tags: many}, "tags", "50"},
+		"address outside its subnet":     {eni(imds.Interface{LocalIPv4: "10.0.1.9", SubnetIPv4CIDRBlock: "10.0.0.0/24"}), "instance.local-ipv4", "10.0.0.0/24"},
+		"address not one":                {eni(imds.Interface{LocalIPv4: "ten", SubnetIPv4CIDRBlock: "10.0.0.0/24"}), "instance.local-ipv4", "IPv4"},
+		"address reserved":               {eni(imds.Interface{LocalIPv4: "10.0.0.3", SubnetIPv4CIDRBlock: "10.0.0.0/24"}), "instance.local-ipv4", "reserved"},
+		"address the last":               {eni(imds.Interface{LocalIPv4: "10.0.0.255", SubnetIPv4CIDRBlock: "10.0.0.0/24"}), "instance.local-ipv4", "reserved"},
+		"second address outside":         {eni(imds.Interface{LocalIPv4s: []string{"10.0.1.9"}, SubnetIPv4CIDRBlock: "10.0.0.0/24"}), "instance.local-ipv4s", "10.0.1.9"},
+		"subnet outside its VPC":         {eni(imds.Interface{SubnetIPv4CIDRBlock: "10.0.0.0/24", VPCIPv4CIDRBlock: "10.1.0.0/16"}), "instance.subnet-ipv4-cidr-block", "10.1.0.0/16"},
+		"subnet in a further block":      {config: eni(imds.Interface{SubnetIPv4CIDRBlock: "10.0.0.0/24", VPCIPv4CIDRBlock: "10.1.0.0/16", VPCIPv4CIDRBlocks: []string{"10.0.0.0/16"}})},
+		"subnet not a block":             {eni(imds.Interface{SubnetIPv4CIDRBlock: "10.0.0.1/24", LocalIPv4: "10.0.0.9"}), "instance.subnet-ipv4-cidr-block", "block"},
+		"subnet too small":               {eni(imds.Interface{SubnetIPv4CIDRBlock: "10.0.0.0/29", LocalIPv4: "10.0.0.5"}), "instance.subnet-ipv4-cidr-block", "/28"},
+		"prefix not delegated":           {eni(imds.Interface{IPv4Prefixes: []string{"10.237.0.0/27"}}), "instance.ipv4-prefix", "/28"},
+		"prefix outside":                 {eni(imds.Interface{IPv4Prefixes: []string{"10.238.0.16/28"}}), "instance.ipv4-prefix", "not in"},
+		"IPv6 prefix":                    {eni(imds.Interface{IPv6Prefixes: []string{"2001:db8::/64"}}), "instance.ipv6-prefix", "/80"},
+		"IPv6 outside its subnet":        {eni(imds.Interface{IPv6s: []string{"2001:db8::5"}, SubnetIPv6CIDRBlocks: []string{"2001:db8:1::/64"}}), "instance.ipv6s", "not in"},
+		"IPv6 written long":              {eni(imds.Interface{IPv6s: []string{"2001:DB8::5"}}), "instance.ipv6s", "2001:db8::5"},
+		"IPv6 only without":              {eni(imds.Interface{IPv6Only: true}), "instance.ipv6-only", "ipv6s"},
+		"IPv6 only with IPv4":            {eni(imds.Interface{IPv6Only: true, IPv6s: []string{"2001:db8::5"}, LocalIPv4: "10.0.0.9"}), "instance.ipv6-only", "leave"},
+		"public address that is private": {eni(imds.Interface{PublicIPv4: "10.0.0.1"}), "instance.public-ipv4", "not a public"},
+		"association with a stranger":    {eni(imds.Interface{IPv4Associations: map[string][]string{"203.0.113.1": {"10.0.0.99"}}}), "instance.ipv4-associations.203.0.113.1", "local-ipv4s"},
+		"ids": {
+			instance(imds.Instance{
+				InstanceID: "i-1", AMIID: "ami", ReservationID: "x", HostID: "h", AccountID: "1", OutpostARN: "op", AncestorAMIIDs: []string{"y"},
+				Interface: imds.Interface{InterfaceID: "e", SubnetID: "s", VPCID: "v", SecurityGroupIDs: []string{"sg"}, OwnerID: "me"},
+			}),
+			"instance.instance-id instance.ami-id instance.reservation-id instance.host-id instance.outpost-arn instance.account-id " +
+				"instance.ancestor-ami-ids[0] instance.interface-id instance.owner-id instance.subnet-id instance.vpc-id instance.security-group-ids[0]",
+			"i-04b098f5de41d11e6",
+		},
+		"id with capitals":              {instance(imds.Instance{InstanceID: "i-04B098F5DE41D11E6"}), "instance.instance-id", "i-04b0"},
+		"MAC":                           {eni(imds.Interface{MAC: "0e:ff:d5:40:fe"}), "instance.mac", "0e:ff"},
+		"MAC for many":                  {eni(imds.Interface{MAC: "01:ff:d5:40:fe:7d"}), "instance.mac", "0e:ff"},
+		"MAC twice":                     {instance(imds.Instance{Interfaces: []imds.Interface{{MAC: "0E:FF:D5:40:FE:7D"}}}), "instance.interfaces[0].mac", "instance.mac"},
+		"interface twice":               {instance(imds.Instance{Interfaces: []imds.Interface{{}, {InterfaceID: "eni-03bbce4789a0e4976"}}}), "instance.interfaces[1].interface-id", "instance.interface-id"},
+		"device number twice":           {instance(imds.Instance{Interfaces: []imds.Interface{{DeviceNumber: new(int)}}}), "instance.interfaces[0].device-number", "network card 0"},
+		"device number on another card": {config: instance(imds.Instance{InstanceType: "p5.48xlarge", Interfaces: []imds.Interface{{DeviceNumber: new(int), NetworkCard: pointer(1)}}})},
+		"address twice":                 {instance(imds.Instance{Interfaces: []imds.Interface{{LocalIPv4: "10.237.0.16"}}}), "instance.interfaces[0].local-ipv4", "instance.local-ipv4"},
+		"another VPC":                   {instance(imds.Instance{Interfaces: []imds.Interface{{VPCID: "vpc-0123456789abcdef0"}}}), "instance.interfaces[0].vpc-id", "one"},
+		"groups without ids":            {eni(imds.Interface{SecurityGroups: []string{"a", "b"}, SecurityGroupIDs: []string{"sg-0acbe6d1132ff8f15"}}), "instance.security-group-ids", "one for each"},
+		"first device":                  {eni(imds.Interface{DeviceNumber: pointer(1)}), "instance.device-number", "device 0"},
+		"EFA only as primary":           {eni(imds.Interface{EFAOnly: true}), "instance.efa-only", "interfaces"},
+		"EFA with an address":           {instance(imds.Instance{Interfaces: []imds.Interface{{EFAOnly: true, LocalIPv4: "10.237.0.18"}}}), "instance.interfaces[0].efa-only", "leave"},
+		"zone of another region":        {instance(imds.Instance{Region: "eu-west-1", AvailabilityZone: "us-east-1a"}), "instance.availability-zone", "eu-west-1a"},
+		"local zone":                    {config: instance(imds.Instance{Region: "us-west-2", AvailabilityZone: "us-west-2-lax-1a", AvailabilityZoneID: "usw2-lax1-az1"})},
+		"region":                        {instance(imds.Instance{Region: "Frankfurt"}), "instance.region", "us-east-1"},
+		"words": {
+			instance(imds.Instance{
+				Architecture: "vax", System: "kvm", InstanceLifeCycle: "always", InstanceAction: "reboot", Profile: "hvm", HostnameType: "dns",
+				TargetLifecycleState: "Pending", InstanceType: "large", AvailabilityZoneID: "?",
+			}),
+			"instance.instance-type instance.availability-zone-id instance.architecture instance.system instance.instance-life-cycle " +
+				"instance.instance-action instance.profile instance.hostname-type instance.target-lifecycle-state",
+			"t3.nano",
+		},
+		"kernel of an HVM instance":     {instance(imds.Instance{KernelID: "aki-919dcaf8"}), "instance.kernel-id", "paravirtual"},
+		"partition without a group":     {instance(imds.Instance{PartitionNumber: 1}), "instance.partition-number", "group-name"},
+		"partition too high":            {instance(imds.Instance{PartitionNumber: 8, GroupName: "x"}), "instance.partition-number", "7"},
+		"launch index":                  {instance(imds.Instance{AMILaunchIndex: -1}), "instance.ami-launch-index", "0"},
+		"product code":                  {instance(imds.Instance{ProductCodes: []string{"a b"}}), "instance.product-codes[0]", "letters"},
+		"device":                        {instance(imds.Instance{BlockDevices: map[string]string{"ebs0": "sdf", "ebs1": "/dev/"}}), "instance.block-device-mapping.ebs0 instance.block-device-mapping.ebs1", "ebs1"},
+		"key pair without its key":      {instance(imds.Instance{KeyName: "my-key"}), "instance.public-key", "ssh-ed25519"},
+		"key that is none":              {instance(imds.Instance{KeyName: "my-key", PublicKey: "ssh-ed25519 AAAA"}), "instance.public-key", "OpenSSH"},
+		"options":                       {imds.Config{Options: imds.Options{HTTPTokens: "maybe", HTTPEndpoint: "on", HTTPPutResponseHopLimit: 65, HTTPProtocolIPv6: "yes", InstanceMetadataTags: "x"}}, "tokens endpoint ipv6 instance-metadata-tags hop-limit", "optional"},
+		"hop limit below":               {imds.Config{Options: imds.Options{HTTPPutResponseHopLimit: -1}}, "hop-limit", "64"},
+		"hop limit":                     {config: imds.Config{Options: imds.Options{HTTPPutResponseHopLimit: 64}}},
+		"role":                          {imds.Config{Role: "a role"}, "role", "role"},
+		"profile without a role":        {imds.Config{InstanceProfile: "web"}, "instance-profile", "role"},
+		"user data too long":            {imds.Config{UserData: make([]byte, 16385)}, "user-data", "16384"},
+		"user data just right":          {config: imds.Config{UserData: make([]byte, 16384)}},
+		"namespace name":                {namespace("iam-ecs-x"), "namespaces.iam-ecs-x", "iam-ecs-1"},
+		"namespace entry":               {namespace("iam-ecs-1", entry("a-b", "Task", "")), "namespaces.iam-ecs-1[0].task namespaces.iam-ecs-1[0].role-type namespaces.iam-ecs-1[0].role", "32 hex"},
+		"namespace entry twice":         {namespace("iam-ecs-1", entry(task, imds.TaskExecution, "a"), entry(task, imds.TaskExecution, "b")), "namespaces.iam-ecs-1[1]", "twice"},
+		"namespace format":              {imds.Config{NamespaceFormat: "xml"}, "namespace-format", "object"},
+		"value below a value":           {metadata("instance-id/x"), "metadata.instance-id/x", "is a value"},
+		"value in place of a directory": {metadata("placement"), "metadata.placement", "is a directory"},
+		"value below another":           {metadata("a", "a/b"), "metadata.a/b", "is a value"},
+		"value below user data":         {metadata("user-data/x"), "metadata.user-data/x", "nothing is below"},
+		"paths":                         {metadata("", "a//b", "../x", "a\nb", "meta-data"), "metadata. metadata.../x metadata.a|b metadata.a//b metadata.meta-data", "path"},
+		"a tag with a space as a value": {metadata("tags/instance/My Key"), "metadata.tags/instance/My|Key", "letters"},
+		"the same path twice":           {metadata("mac", "meta-data/mac"), "metadata.meta-data/mac", "mac"},
+		"a directory made a value":      {config: imds.Config{Metadata: map[string]*string{"placement": nil, "placement/x": pointer("y")}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			problems := test.config.Validate()
+			keys := []string{}
+			for _, p := range problems {
+				keys = append(keys, strings.NewReplacer(" ", "|", "\n", "|").Replace(p.Path))
+			}
+			if diff := cmp.Diff(strings.Fields(test.keys), keys); diff != "" {
+				t.Errorf("keys (-want +got):\n%s\n%v", diff, problems)
+			}
+			if len(problems) > 0 && !strings.Contains(problems[0].Msg, test.word) {
+				t.Errorf("%q lacks %q", problems[0].Msg, test.word)
+			}
+			_, err := imds.New(test.config, imds.Deps{Identity: identity()})
+			if (err != nil) != (len(problems) > 0) {
+				t.Errorf("New: %v", err)
+			}
+		})
+	}
+}
