@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -28,8 +29,9 @@ type imdsDumpCommand struct {
 
 const dumpHeader = "# Instance metadata, written by \"ecs-local imds dump\". Replay it: ecs-local serve --config FILE\n"
 
-// signatures prove who an instance is, which some services take for a login.
-const signatures = "/dynamic/instance-identity/"
+// The signatures of the identity document prove who an instance is, which some
+// services take for a login.
+var signatures = regexp.MustCompile(`/dynamic/instance-identity/(signature|pkcs7|rsa2048)$`)
 
 // Run walks the tree and writes a configuration file that makes the same one.
 func (c imdsDumpCommand) Run(ctx context.Context, env environment) error {
@@ -42,15 +44,13 @@ func (c imdsDumpCommand) Run(ctx context.Context, env environment) error {
 	}
 	options := imdsclient.WalkOptions{Rate: rate.Limit(c.Rate)}
 	if !c.Credentials {
-		options.Skip = func(path string) bool {
-			return imdsclient.Secret(path) || strings.Contains(path, signatures) && !strings.HasSuffix(path, "/document")
-		}
+		options.Skip = func(path string) bool { return imdsclient.Secret(path) || signatures.MatchString(path) }
 	}
 	found, err := client.Walk(ctx, "/latest", options)
 	if err != nil {
 		return said(err)
 	}
-	section, err := replayable(newTree(found))
+	section, lost, err := replayable(newTree(found))
 	if err != nil {
 		return err
 	}
@@ -59,6 +59,9 @@ func (c imdsDumpCommand) Run(ctx context.Context, env environment) error {
 	}
 	for _, path := range found.Missing {
 		fmt.Fprintf(env.stderr, "ecs-local: %s is listed but cannot be read (404): it is left out\n", path)
+	}
+	for _, path := range lost {
+		fmt.Fprintf(env.stderr, "ecs-local: no replay can have %s: it is left out\n", path)
 	}
 	return nil
 }

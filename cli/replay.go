@@ -33,25 +33,35 @@ func (t tree) has(path string) bool {
 // replayable returns the section imds of a configuration file that makes this
 // tree. It describes the instance, so that everything that follows from the
 // description does so in the replay, too; what does not follow stands in
-// metadata.
-func replayable(t tree) (map[string]any, error) {
+// metadata. What our instance can have in no way is left out, and returned.
+func replayable(t tree) (section map[string]any, lost []string, err error) {
 	d := &describer{tree: t, covered: map[string]bool{}}
-	section := d.section()
+	section = d.section()
 	c, err := settle(section)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	reference, err := imds.New(c, imds.Deps{})
 	if err != nil {
-		return nil, fmt.Errorf("replay: %w", err)
+		return nil, nil, fmt.Errorf("replay: %w", err)
 	}
 	derived := tree{values: map[string]string{}}
 	derived.read(reference, "")
-	if metadata := d.difference(derived); len(metadata) > 0 {
-		section["metadata"] = metadata
+	metadata := d.difference(derived)
+	if len(metadata) == 0 {
+		return section, nil, nil
 	}
-	_, err = settle(section)
-	return section, err
+	section["metadata"] = maps.Clone(metadata)
+	if _, err := settle(section); err != nil {
+		return nil, nil, err
+	}
+	kept, _ := section["metadata"].(map[string]any)
+	for _, path := range slices.Sorted(maps.Keys(metadata)) {
+		if _, ok := kept[path]; !ok {
+			lost = append(lost, path)
+		}
+	}
+	return section, lost, nil
 }
 
 // settle removes from a section what our instance cannot have: then the value
@@ -127,7 +137,7 @@ func (d *describer) difference(derived tree) map[string]any {
 		metadata[metadataKey(path)] = value
 	}
 	for path := range derived.values {
-		if d.covered[path] || d.has(path) {
+		if _, ok := d.values[path]; ok || d.covered[path] || slices.Contains(d.hidden, path) {
 			continue
 		}
 		metadata[metadataKey(d.absent(path))] = nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -38,26 +39,23 @@ func (c scanCommand) Run(ctx context.Context, env environment) error {
 	}
 	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	scanner := scan.New(scan.Options{Client: client, Limiter: rate.NewLimiter(rate.Limit(c.Rate), 1), Log: log})
+	said := ""
 	for first := true; ; first = false {
 		result, err := scanner.Scan(ctx)
 		if ctx.Err() != nil && c.Watch {
 			return nil
 		}
-		if err == nil || len(result.Namespaces) > 0 {
+		if first && err == nil || changed(result) {
 			if err := c.print(env.stdout, newScanDocument(result, c.ShowSecrets), first); err != nil {
 				return err
 			}
 		}
-		if err == nil {
-			for _, f := range result.Failures {
-				fmt.Fprintln(env.stderr, "ecs-local:", f)
-			}
-		}
-		if !c.Watch {
+		if !c.Watch && err != nil {
 			return err
 		}
-		if err != nil {
-			fmt.Fprintln(env.stderr, "ecs-local:", err)
+		said = complain(env, said, result, err)
+		if !c.Watch {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -65,6 +63,28 @@ func (c scanCommand) Run(ctx context.Context, env environment) error {
 		case <-time.After(c.Interval):
 		}
 	}
+}
+
+// changed reports whether a scan found something that the one before did not.
+func changed(r scan.Result) bool {
+	return len(r.Credentials)+len(r.Denied)+len(r.Gone)+len(r.GoneNamespaces) > 0
+}
+
+// complain prints what failed unless that has been said already, and returns
+// it.
+func complain(env environment, said string, r scan.Result, err error) string {
+	var text strings.Builder
+	if err != nil {
+		fmt.Fprintln(&text, "ecs-local:", err)
+	} else {
+		for _, f := range r.Failures {
+			fmt.Fprintln(&text, "ecs-local:", f)
+		}
+	}
+	if text.String() != said {
+		fmt.Fprint(env.stderr, text.String())
+	}
+	return text.String()
 }
 
 // scanDocument is what a scan found.

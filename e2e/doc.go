@@ -8,7 +8,9 @@
 //
 // Variables:
 //
-//	ECS_LOCAL_BUILD            a folder whose bin/ holds docker-compose; else it is looked for on PATH
+//	ECS_LOCAL_BUILD            a folder whose bin/ holds docker-compose, else it is looked for on PATH,
+//	                           and whose clients/ is what scripts/e2e-clients.sh fetched; default: build
 //	ECS_LOCAL_REQUIRE_DOCKER   1: without an engine or Compose the tests fail instead of being left out
-//	ECS_LOCAL_REQUIRE_CLIENTS  1: the same for boto3, the AWS CLI and moto_server
+//	ECS_LOCAL_REQUIRE_CLIENTS  1: the same for boto3, the AWS CLI, moto_server, Node.js, curl, a network
+//	                           namespace (root, ip), and what scripts/e2e-clients.sh fetches
 package e2e

@@ -14,13 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A namespace is a network namespace of the test. Its only interface is
-// loopback, so that nothing in it can reach anything outside.
+// A namespace is a network namespace of the test. It has loopback and, at most,
+// links to other namespaces of the test, so that nothing in it can reach
+// anything outside.
 type namespace string
 
-// newNamespace makes a network namespace in which the address of the instance
-// metadata service is its own.
-func newNamespace(t *testing.T) namespace {
+// newNamespace makes a network namespace that has only loopback, with further
+// addresses.
+func newNamespace(t *testing.T, addresses ...string) namespace {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		leaveOut(t, "ECS_LOCAL_REQUIRE_CLIENTS", "a network namespace needs root on Linux")
@@ -38,7 +39,9 @@ func newNamespace(t *testing.T) namespace {
 		}
 	})
 	n.run(t, nil, "ip", "link", "set", "lo", "up")
-	n.run(t, nil, "ip", "address", "add", imdsAddress+"/32", "dev", "lo")
+	for _, address := range addresses {
+		n.run(t, nil, "ip", "address", "add", address, "dev", "lo")
+	}
 	var links []struct{ Ifname string }
 	if err := json.Unmarshal([]byte(n.run(t, nil, "ip", "-json", "link", "show", "up")), &links); err != nil || len(links) != 1 || links[0].Ifname != "lo" {
 		t.Fatalf("the namespace has the interfaces %+v, %v; want lo and no other", links, err)
@@ -85,7 +88,7 @@ func (n namespace) serve(t *testing.T) {
 // These tools know one address only, which is written down in them.
 func TestToolsOfDebianFindTheInstanceAtTheTrueAddress(t *testing.T) {
 	t.Parallel()
-	n := newNamespace(t)
+	n := newNamespace(t, imdsAddress+"/32")
 	packages := clients(t, "debian")
 	if _, err := exec.LookPath("curl"); err != nil {
 		leaveOut(t, "ECS_LOCAL_REQUIRE_CLIENTS", "no curl, which ec2-metadata runs: "+err.Error())
@@ -141,6 +144,66 @@ func TestToolsOfDebianFindTheInstanceAtTheTrueAddress(t *testing.T) {
 			t.Errorf("a value that is not there: got %v, %q; want exit code 1 and the reason on stderr", err, out)
 		}
 	})
+}
+
+// linked connects two namespaces: each gets an interface with an address.
+func linked(t *testing.T, a, b namespace, nameA, addressA, nameB, addressB string) {
+	t.Helper()
+	a.run(t, nil, "ip", "link", "add", nameA, "type", "veth", "peer", "name", nameB, "netns", string(b))
+	for _, end := range []struct {
+		n             namespace
+		name, address string
+	}{{a, nameA, addressA}, {b, nameB, addressB}} {
+		end.n.run(t, nil, "ip", "address", "add", end.address, "dev", end.name)
+		end.n.run(t, nil, "ip", "link", "set", end.name, "up")
+	}
+}
+
+// A client behind a router, as a container of a bridge network is on a real
+// instance, is one hop further away.
+func TestHopLimitKeepsTokensFromClientsBehindARouter(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		leaveOut(t, "ECS_LOCAL_REQUIRE_CLIENTS", "no curl: "+err.Error())
+	}
+	client, router, host := newNamespace(t), newNamespace(t), newNamespace(t, imdsAddress+"/32")
+	linked(t, client, router, "uplink", "192.0.2.2/30", "inside", "192.0.2.1/30")
+	linked(t, router, host, "outside", "198.51.100.1/30", "uplink", "198.51.100.2/30")
+	client.run(t, nil, "ip", "route", "add", "default", "via", "192.0.2.1")
+	host.run(t, nil, "ip", "route", "add", "default", "via", "198.51.100.1")
+	router.run(t, nil, "ip", "route", "add", imdsAddress+"/32", "via", "198.51.100.2")
+	router.run(t, nil, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+	host.serve(t)
+	set := func(options string) {
+		t.Helper()
+		host.run(t, nil, "curl", "--silent", "--show-error", "--fail", "--request", "PATCH", "--data", options, "http://127.0.0.1:51680/v1/imds/options")
+	}
+	token := func(from namespace) (string, int) {
+		cmd := from.command(t, nil, "curl", "--silent", "--max-time", "3", "--request", "PUT",
+			"--header", "X-aws-ec2-metadata-token-ttl-seconds: 60", "http://"+imdsAddress+"/latest/api/token")
+		out, _ := cmd.Output() // its exit code says it all
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+
+	// https://curl.se/libcurl/c/libcurl-errors.html
+	const timedOut = 28
+	if got, code := token(client); code != timedOut {
+		t.Errorf("hop limit 1: got exit code %d and %d bytes behind the router, want %d and none: no answer", code, len(got), timedOut)
+	}
+	if got, code := token(host); code != 0 || len(got) != 56 {
+		t.Errorf("hop limit 1: got exit code %d and %d bytes on the instance, want a token", code, len(got))
+	}
+	set(`{"httpTokens": "optional"}`)
+	if got := client.run(t, nil, "curl", "--silent", "--show-error", "--fail", "--max-time", "10", "http://"+imdsAddress+"/latest/meta-data/instance-id"); got != "i-04b098f5de41d11e6" {
+		t.Errorf("got %q without a token: the limit is for tokens only", got)
+	}
+	set(`{"httpTokens": "required", "httpPutResponseHopLimit": 2}`)
+	if got, code := token(client); code != 0 || len(got) != 56 {
+		t.Errorf("hop limit 2: got exit code %d and %d bytes behind the router, want a token", code, len(got))
+	}
+	if got := client.run(t, nil, program(t), "imds", "get", "instance-id"); got != "i-04b098f5de41d11e6" {
+		t.Errorf("hop limit 2: ecs-local imds get: got %q", got)
+	}
 }
 
 // ec2metadata is all that the tool of that name shows of imdsFile. It asks for

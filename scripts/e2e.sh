@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs the tests of the module e2e, with a Docker engine and Compose. Without
-# an engine, and without the right to start one, it says which tests are left
-# out; with ECS_LOCAL_REQUIRE_DOCKER=1 that is a failure.
+# Runs the tests of the module e2e, with a Docker engine and Compose, and with
+# other people's clients. Without an engine, and without the right to start one,
+# it says which tests are left out; with ECS_LOCAL_REQUIRE_DOCKER=1 that is a
+# failure. So it is with clients and ECS_LOCAL_REQUIRE_CLIENTS=1.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -17,6 +18,8 @@ if ! scripts/docker-engine.sh start; then
 else
 	make --no-print-directory compose
 fi
+
+scripts/e2e-clients.sh
 
 PATH="$ECS_LOCAL_BUILD/bin:$PATH"
 cd e2e
