@@ -446,8 +446,9 @@ func TestADumpTellsWhatItLeavesOut(t *testing.T) {
 func TestScanLogTellsWhatChanges(t *testing.T) {
 	t.Parallel()
 	var out output
-	s := scanLog{log: newLog(&out, "info", "text")}
-	lines := func() int { return strings.Count(out.String(), "\n") }
+	log, flush := newLog(&out, "info", "text")
+	s := scanLog{log: log}
+	lines := func() int { flush(); return strings.Count(out.String(), "\n") }
 	for i, step := range []struct {
 		report scan.Report
 		lines  int
