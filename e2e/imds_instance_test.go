@@ -116,6 +116,8 @@ func (i instance) walk(t *testing.T, version string) map[string]string {
 		for name := range strings.SplitSeq(a.Body, "\n") {
 			number, _, isKey := strings.Cut(name, "=")
 			switch {
+			case name == "":
+				t.Errorf("/%s/meta-data/%s lists an empty name: %q", version, at, a.Body)
 			case strings.TrimSuffix(name, "/") == "security-credentials":
 			case isKey && at == "public-keys/":
 				visit(at + number + "/openssh-key")
