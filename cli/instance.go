@@ -123,7 +123,7 @@ type instance struct {
 	log       *slog.Logger
 }
 
-func (c serveCommand) newInstance(containers *source, s *settings, source *creds.Service, log *slog.Logger) (*instance, error) {
+func (c serveCommand) newInstance(containers *source, s *settings, source *creds.Service, counted *scanMetrics, log *slog.Logger) (*instance, error) {
 	kept, err := openState(c.StateDir, log)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (c serveCommand) newInstance(containers *source, s *settings, source *creds
 		}
 		endpoint = "http://" + i.private.listener.Addr().String()
 	}
-	i.refresher, err = newRefresher(endpoint, i.private != nil, c.ScanInterval, log)
+	i.refresher, err = newRefresher(endpoint, i.private != nil, c.ScanInterval, counted, log)
 	if err != nil {
 		i.close()
 		return nil, err

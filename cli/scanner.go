@@ -20,7 +20,7 @@ const (
 
 // newRefresher makes the refresher of the scanner. own says that the endpoint
 // is our own.
-func newRefresher(endpoint string, own bool, interval time.Duration, log *slog.Logger) (*scan.Refresher, error) {
+func newRefresher(endpoint string, own bool, interval time.Duration, counted *scanMetrics, log *slog.Logger) (*scan.Refresher, error) {
 	client, err := imdsclient.New(imdsclient.Options{Endpoint: endpoint, Log: log})
 	if err != nil {
 		return nil, misuse{fmt.Errorf("--scan-endpoint: %w", err)}
@@ -33,7 +33,11 @@ func newRefresher(endpoint string, own bool, interval time.Duration, log *slog.L
 		}
 	}
 	seen := &scanLog{log: log}
-	return scan.NewRefresher(scan.New(options), scan.RefresherOptions{Interval: interval, OnScan: seen.report}), nil
+	onScan := func(r scan.Report) {
+		counted.report(r)
+		seen.report(r)
+	}
+	return scan.NewRefresher(scan.New(options), scan.RefresherOptions{Interval: interval, OnScan: onScan}), nil
 }
 
 // scanLog writes a line about a scan that differs from the one before.

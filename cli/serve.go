@@ -65,7 +65,8 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	defer service.Close()
-	i, err := c.newInstance(containers, settings, service, log)
+	counted := newMetrics(containers)
+	i, err := c.newInstance(containers, settings, service, newScanMetrics(counted), log)
 	if err != nil {
 		return err
 	}
@@ -83,6 +84,7 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 			name: "control", flag: "--control-listen", address: c.ControlListen,
 			handler: handlers.NewControl(handlers.ControlDeps{
 				Runtime: containers, IMDS: i.service, OnReset: i.roles.refeed, TaskCredentials: i.roles, AllowedHosts: c.AllowedHosts, Log: log,
+				Metrics: counted.WritePrometheus,
 				Ready: func() map[string]error {
 					return map[string]error{"containers": containers.Status(), "credentials": credentialsReady(service.Status())}
 				},

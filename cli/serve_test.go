@@ -173,6 +173,12 @@ func TestServeWithoutDockerAndWithoutAnAccount(t *testing.T) {
 	}
 	status := get(t, s.control+"/v1/status", 200)
 	ready := get(t, s.control+"/readyz", 200)
+	metrics := get(t, s.control+"/metrics", 200)
+	for _, line := range []string{"ecs_local_containers 1\n", "ecs_local_tasks 1\n", "ecs_local_runtime_synced 1\n", "ecs_local_scan_failures_total 0\n"} {
+		if !strings.Contains(string(metrics), line) {
+			t.Errorf("no %q in the metrics:\n%s", line, metrics)
+		}
+	}
 	tasks := get(t, s.control+"/v1/tasks", 200)
 	if v := decode[struct {
 		Version, Runtime string
@@ -182,7 +188,7 @@ func TestServeWithoutDockerAndWithoutAnAccount(t *testing.T) {
 		t.Errorf("status %s", status)
 	}
 	s.await(`route=/v1/tasks`) // the log is written up to here
-	for name, text := range map[string]string{"log": s.log.String(), "status": string(status), "readyz": string(ready), "tasks": string(tasks)} {
+	for name, text := range map[string]string{"log": s.log.String(), "status": string(status), "readyz": string(ready), "metrics": string(metrics), "tasks": string(tasks)} {
 		if strings.Contains(text, c.SecretAccessKey) || strings.Contains(text, c.Token) || strings.Contains(text, c.AccessKeyID) {
 			t.Errorf("%s holds what was handed out", name)
 		}

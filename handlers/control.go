@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -27,8 +29,10 @@ type ControlDeps struct {
 	Ready func() map[string]error
 	// TaskCredentials has the ids that GET /v1/tasks shows. May be nil.
 	TaskCredentials TaskCredentials
-	AllowedHosts    []string
-	Log             *slog.Logger
+	// Metrics writes the metrics in the Prometheus text format. May be nil.
+	Metrics      func(io.Writer)
+	AllowedHosts []string
+	Log          *slog.Logger
 }
 
 // Status is the answer of GET /v1/status. It holds no secret.
@@ -123,6 +127,7 @@ func (c *control) router() *mux.Router {
 
 	r.Handle("/healthz", c.get(c.health))
 	r.Handle("/readyz", http.HandlerFunc(c.ready))
+	r.Handle("/metrics", http.HandlerFunc(c.metrics))
 	r.Handle("/v1/status", c.get(c.status))
 	r.Handle("/v1/tasks", c.get(c.tasks))
 
@@ -229,6 +234,18 @@ func (c *control) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	writeBody(w, r, status, "application/json", mustEncode(doc))
 	c.logRequest(r, record{family: controlDialect.family, route: routeOf(r), routine: true}, status, begun, nil)
+}
+
+// metrics serves GET /metrics.
+// https://prometheus.io/docs/instrumenting/exposition_formats/
+func (c *control) metrics(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	var body bytes.Buffer
+	if c.deps.Metrics != nil {
+		c.deps.Metrics(&body)
+	}
+	writeBody(w, r, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", body.Bytes())
+	c.logRequest(r, record{family: controlDialect.family, route: routeOf(r), routine: true}, http.StatusOK, begun, nil)
 }
 
 // status serves GET /v1/status.

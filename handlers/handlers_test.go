@@ -145,8 +145,9 @@ func newFixture(t *testing.T, allowedHosts ...string) *fixture {
 	})}
 	f.control = onceOnly{t, handlers.NewControl(handlers.ControlDeps{
 		Runtime: f.runtime, AllowedHosts: allowedHosts, Log: log,
-		Ready:  func() map[string]error { return map[string]error{"containers": f.runtime.Status()} },
-		Status: func() handlers.Status { return handlers.Status{Version: "v0", Runtime: "docker"} },
+		Metrics: func(w io.Writer) { _, _ = io.WriteString(w, "ecs_local_tasks 2\n") },
+		Ready:   func() map[string]error { return map[string]error{"containers": f.runtime.Status()} },
+		Status:  func() handlers.Status { return handlers.Status{Version: "v0", Runtime: "docker"} },
 	})}
 	t.Cleanup(func() {
 		for _, secret := range []string{secretKey, token} {
@@ -631,6 +632,8 @@ func TestControl(t *testing.T) {
 	f.check(f.control, []call{
 		{path: "/healthz", from: host, status: 200, body: `{"status":"ok"}`},
 		{path: "/readyz", from: host, status: 200, body: `{"ready":true,"parts":{"containers":{"ready":true}}}`},
+		{path: "/metrics", from: host, status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: "ecs_local_tasks 2\n"},
+		{name: "a task container asks for metrics", path: "/metrics", from: "172.18.0.3", status: 403},
 		{path: "/v1/status", from: host, status: 200, contains: `"runtime":"docker","containers":4,"tasks":2`},
 		{path: "/v1/tasks", from: "127.0.0.1", status: 200, contains: `"ECS_CONTAINER_METADATA_URI_V4":"http://169.254.170.2/v4/` + local.EndpointID(webID) + `"`},
 		{path: "/v1/tasks/", from: "127.0.0.1", status: 200, contains: `"addresses":{"ecs-local":"172.18.0.3"}`},
