@@ -85,6 +85,7 @@ func (w *world) close() error {
 	group.SetLimit(parallel)
 	for _, id := range w.members {
 		group.Go(func() error {
+			w.end(ctx, id)
 			if err := w.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true}); !errdefs.IsNotFound(err) {
 				return err
 			}
@@ -93,7 +94,7 @@ func (w *world) close() error {
 	}
 	failed("remove containers", group.Wait())
 	if w.network != "" {
-		failed("remove network", w.api.NetworkRemove(ctx, w.network))
+		failed("remove network", w.removeNetwork(ctx))
 	}
 	if w.image != "" {
 		_, err := w.api.ImageRemove(ctx, w.image, image.RemoveOptions{Force: true, PruneChildren: true})
@@ -109,6 +110,37 @@ func (w *world) close() error {
 		_ = w.api.Close()
 	}
 	return errors.Join(errs...)
+}
+
+// end ends a container and waits for it, so that the engine has given up its
+// place on the network before it removes it. Doing both at once can leave the
+// network with an endpoint that nobody has: https://github.com/moby/moby/issues/42119
+func (w *world) end(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := w.api.ContainerKill(ctx, id, "KILL"); err != nil {
+		return // it does not run, or its removal will say what is wrong
+	}
+	ended, failed := w.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	select {
+	case <-ended:
+	case err := <-failed:
+		progress("wait for the end of %.12s: %v", id, err)
+	}
+}
+
+// removeNetwork tries for a while: on a busy engine a container is gone a
+// moment before its place on the network is.
+func (w *world) removeNetwork(ctx context.Context) error {
+	const tries, pause = 50, 200 * time.Millisecond
+	var err error
+	for range tries {
+		if err = w.api.NetworkRemove(ctx, w.network); err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		time.Sleep(pause)
+	}
+	return fmt.Errorf("%w\nIf no container is on it any more, the engine can remove it after its next restart: docker network rm %s", err, w.network)
 }
 
 // makeImage makes an image that holds this program and nothing else.
