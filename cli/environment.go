@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,15 @@ func inherit() (inherited, error) {
 	}
 	in.documents = metadata.New(metadata.Options{ContainerOverrides: container, TaskOverrides: task})
 	return in, nil
+}
+
+// spendMemory lets the heap grow to three times what is in use before it is
+// collected, instead of twice: that is little memory here, and a tenth of the
+// time of a small answer. GOGC wins.
+func spendMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
 }
 
 // overrides reads the file that a variable names, if it is set.

@@ -51,6 +51,16 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
+	// The engine takes a while to tell about many containers: what follows is
+	// made meanwhile.
+	spendMemory()
+	following, end := context.WithCancel(ctx)
+	followed := make(chan error, 1)
+	go func() { followed <- containers.run(following) }()
+	defer func() {
+		end()
+		_ = <-followed // the group has it already
+	}()
 	service, err := creds.New(ctx, creds.Options{
 		Mode:                  creds.Mode(c.Credentials),
 		Region:                settings.current().facts.Region,
@@ -115,7 +125,15 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	hangup, stop := hangups()
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return containers.run(ctx) })
+	group.Go(func() error {
+		select {
+		case err := <-followed:
+			followed <- err
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	group.Go(func() error {
 		return settings.watch(ctx, hangup, log, func(l loaded) {
 			containers.apply(l)

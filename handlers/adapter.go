@@ -155,6 +155,9 @@ func routeOf(r *http.Request) string {
 			return pattern
 		}
 	}
+	if r.Pattern != "" {
+		return r.Pattern
+	}
 	return r.URL.Path // one without a variable part: see direct
 }
 

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"github.com/ecs-local/ecs-local/local"
 )
 
@@ -67,12 +65,12 @@ func sessionCredentials(*http.Request) (local.Role, error) { return local.Role{}
 // roleCredentials serves GET /role/<name>, /role/<path/name> and
 // /role/<percent-encoded ARN>.
 func roleCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRole(mux.Vars(r)["role"])
+	return local.ParseRole(variable(r, "role"))
 }
 
 // roleARNCredentials serves GET /role-arn/<arn>.
 func roleARNCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRoleARN(mux.Vars(r)["arn"])
+	return local.ParseRoleARN(variable(r, "arn"))
 }
 
 // credentialed serves the credentials of the role that the path names.

@@ -125,21 +125,55 @@ func (s *server) ecsRouter() *mux.Router {
 }
 
 // direct answers the paths without a variable part, which most requests have,
-// by one look into a table. The router tries one pattern after the other, and
-// copies the request twice.
+// and those whose last part takes all that is left, by one look into a table.
+// The router tries one pattern after the other, and copies the request twice.
 func direct(r *mux.Router) http.Handler {
 	exact := map[string]http.Handler{}
+	open := map[string]openRoute{} // by their first part, with both slashes
 	_ = r.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
-		if pattern, err := route.GetPathTemplate(); err == nil && !strings.Contains(pattern, "{") {
+		pattern, err := route.GetPathTemplate()
+		if err != nil {
+			return nil
+		}
+		fixed, variable, ok := strings.Cut(pattern, "{")
+		name, all := strings.CutSuffix(variable, ":.+}")
+		switch {
+		case !ok:
 			exact[pattern] = route.GetHandler()
+		case all && strings.Count(fixed, "/") == 2:
+			open[fixed] = openRoute{pattern, name, route.GetHandler()}
 		}
 		return nil
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if h, ok := exact[req.URL.Path]; ok {
+		path := req.URL.Path
+		if h, ok := exact[path]; ok {
 			h.ServeHTTP(w, req)
 			return
 		}
+		first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if rest != "" {
+			if o, ok := open[path[:len(path)-len(rest)]]; ok && len(first) > 0 {
+				req.Pattern = o.pattern
+				req.SetPathValue(o.name, rest)
+				o.handler.ServeHTTP(w, req)
+				return
+			}
+		}
 		r.ServeHTTP(w, req)
 	})
+}
+
+// variable returns the part of the path that a pattern has a name for.
+func variable(r *http.Request, name string) string {
+	if v := r.PathValue(name); v != "" {
+		return v // see direct
+	}
+	return mux.Vars(r)[name]
+}
+
+// openRoute is a route whose variable takes the rest of the path.
+type openRoute struct {
+	pattern, name string
+	handler       http.Handler
 }

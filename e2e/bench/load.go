@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,9 +24,24 @@ const loadPort = "7000"
 // Target is where requests go and what comes back when all is well.
 type Target struct {
 	Address string // host:port
+	Method  string // "" for GET
 	Path    string
+	Header  string // lines of the request's header beside Host, each with its end
 	// Length is the body's; it may differ by Slack.
 	Length, Slack int
+	Body          string // "" for any
+}
+
+// request is what is sent.
+func (t Target) request() []byte {
+	return []byte(cmp.Or(t.Method, "GET") + " " + t.Path + " HTTP/1.1\r\nHost: " + t.Address + "\r\n" + t.Header + "\r\n")
+}
+
+// holds reports whether a piece of an answer's body is the right one where it
+// stands.
+func (t *Target) holds(piece []byte, at int) bool {
+	end := at + len(piece)
+	return t.Body == "" || end <= len(t.Body) && t.Body[at:end] == string(piece)
 }
 
 // Slice is an order: send requests over some connections for a while.
@@ -226,9 +242,8 @@ func dial(t Target) (*exchange, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	return &exchange{
-		conn: conn, target: t,
-		request: []byte("GET " + t.Path + " HTTP/1.1\r\nHost: " + t.Address + "\r\n\r\n"),
-		buffer:  make([]byte, 64<<10),
+		conn: conn, target: t, request: t.request(),
+		buffer: make([]byte, 64<<10),
 	}, nil
 }
 
@@ -240,8 +255,8 @@ var (
 	endOfHeader   = []byte("\r\n\r\n")
 )
 
-// once sends the request, reads the whole answer and checks its status and
-// length.
+// once sends the request, reads the whole answer and checks its status, its
+// length, and its body if the target has one.
 func (e *exchange) once() error {
 	header, rest, err := e.head()
 	if err != nil {
@@ -257,16 +272,20 @@ func (e *exchange) once() error {
 	if off := length - e.target.Length; off > e.target.Slack || -off > e.target.Slack {
 		return fmt.Errorf("%s: want a body of %d bytes, got %d", e.target.Path, e.target.Length, length)
 	}
-	missing := length - len(rest)
+	missing, right := length-len(rest), e.target.holds(rest, 0)
 	for missing > 0 {
 		n, err := e.conn.Read(e.buffer)
 		if err != nil {
 			return fmt.Errorf("read body: %w", err)
 		}
+		right = right && e.target.holds(e.buffer[:n], length-missing)
 		missing -= n
 	}
 	if missing < 0 {
 		return fmt.Errorf("%s: %d bytes more than the content length", e.target.Path, -missing)
+	}
+	if !right {
+		return fmt.Errorf("%s: a body of the right length that is another one", e.target.Path)
 	}
 	return nil
 }

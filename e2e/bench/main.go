@@ -77,6 +77,8 @@ type options struct {
 	starts     int
 	settle     time.Duration // before memory at rest is read
 	soak       time.Duration
+	tokens     int           // of the instance metadata service, that must leave memory where it was
+	mix        time.Duration // how long 64 connections ask the instance metadata service
 	rows       *regexp.Regexp
 	limit      time.Duration // of the whole run without the soak
 }
@@ -88,7 +90,7 @@ const (
 )
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
-	o := options{settle: 5 * time.Second, limit: 6 * time.Minute}
+	o := options{settle: 5 * time.Second, limit: 7 * time.Minute}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.repo, "repo", "..", "root `folder` of the repository")
@@ -99,9 +101,11 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&o.slice, "slice", 500*time.Millisecond, "length of a slice")
 	flags.IntVar(&o.starts, "starts", 20, "how often the start is measured")
 	flags.DurationVar(&o.soak, "soak", 15*time.Second, "length of the load after which memory must not have grown")
+	flags.IntVar(&o.tokens, "tokens", 1_000_000, "how many tokens of the instance metadata service must leave memory where it was")
+	flags.DurationVar(&o.mix, "mix", time.Minute, "how long 64 connections mix requests for tokens and for values")
 	containers := flags.String("containers", "1,20,100", "numbers of containers, ascending")
-	rows := flags.String("rows", "", "measure only what matches this `pattern`: paths, start, memory, burst, warn, soak")
-	quick := flags.Bool("quick", false, "about a minute: 1 and 20 containers, short slices; figures for orientation only")
+	rows := flags.String("rows", "", "measure only what matches this `pattern`: paths, start, memory, burst, warn, soak, IMDS")
+	quick := flags.Bool("quick", false, "about two minutes: 1 and 20 containers, short slices; figures for orientation only")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -109,7 +113,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if *quick {
 		o.settle = 2 * time.Second
-		for name, value := range map[string]string{"containers": "1,20", "pairs": "4", "slice": "250ms", "starts": "5", "soak": "4s"} {
+		for name, value := range map[string]string{"containers": "1,20", "pairs": "4", "slice": "250ms", "starts": "5", "soak": "4s", "tokens": "100000", "mix": "5s"} {
 			if !given[name] {
 				if err := flags.Set(name, value); err != nil {
 					return o, fmt.Errorf("set -%s: %w", name, err)
@@ -125,9 +129,11 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		o.containers = append(o.containers, n)
 	}
 	slices.Sort(o.containers)
-	if o.pairs < 1 || o.slice <= 0 || o.starts < 1 || flags.NArg() > 0 {
-		return o, errors.New("-pairs, -slice and -starts are positive, and there are no arguments: see -help")
+	if o.pairs < 1 || o.slice <= 0 || o.starts < 1 || o.tokens < 1 || o.mix <= 0 || flags.NArg() > 0 {
+		return o, errors.New("-pairs, -slice, -starts, -tokens and -mix are positive, and there are no arguments: see -help")
 	}
+	// A busy machine makes 5,000 tokens a second.
+	o.limit += o.mix + time.Duration(o.tokens)*time.Second/5000
 	var err error
 	if o.rows, err = regexp.Compile(*rows); err != nil {
 		return o, fmt.Errorf("-rows: %w", err)

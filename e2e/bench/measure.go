@@ -20,6 +20,15 @@ type row struct {
 	slack func(length int) int
 	// check says whether an answer is the right one.
 	check func(w *world, body []byte) error
+
+	method string // "" for GET
+	header string // as in Target
+	same   bool   // every answer has the body of the first
+}
+
+// target is where the row's requests go.
+func (r row) target(address string) Target {
+	return Target{Address: address, Method: r.method, Path: r.path, Header: r.header}
 }
 
 func exactly(int) int { return 0 }
@@ -29,12 +38,12 @@ func about(length int) int { return length / 5 }
 
 // The rows of each number of containers.
 var (
-	rowV3    = row{"/v3", "/v3", 0.85, exactly, isGenerator}
-	rowV4    = row{"/v4", "/v4", 0.85, exactly, isGenerator}
-	rowTask  = row{"/v4/task", "/v4/task", 0.85, exactly, isWholeTask}
-	rowStats = row{"/v4/task/stats", "/v4/task/stats", 0.5, about, isAllStats}
-	rowCreds = row{"/creds", "/creds", 0.85, exactly, isCredentials}
-	rowRole  = row{"/role/x", "/role/x", 0.85, exactly, isCredentials}
+	rowV3    = row{name: "/v3", path: "/v3", mustReach: 0.85, slack: exactly, check: isGenerator}
+	rowV4    = row{name: "/v4", path: "/v4", mustReach: 0.85, slack: exactly, check: isGenerator}
+	rowTask  = row{name: "/v4/task", path: "/v4/task", mustReach: 0.85, slack: exactly, check: isWholeTask}
+	rowStats = row{name: "/v4/task/stats", path: "/v4/task/stats", mustReach: 0.5, slack: about, check: isAllStats}
+	rowCreds = row{name: "/creds", path: "/creds", mustReach: 0.85, slack: exactly, check: isCredentials}
+	rowRole  = row{name: "/role/x", path: "/role/x", mustReach: 0.85, slack: exactly, check: isCredentials}
 )
 
 // rowsFor returns what is measured with so many containers: metadata always,
@@ -147,20 +156,29 @@ func (s *side) perRequest() float64 {
 // turn, so that whatever else the machine does meets both.
 func (w *world) compare(ctx context.Context, o options, p *process, r row) (comparison, error) {
 	progress("%s with %d containers", r.name, len(w.members))
-	own := &side{process: p, target: Target{Address: p.address, Path: r.path}}
+	own := &side{process: p, target: r.target(p.address)}
 	answer, err := w.ask(ctx, own, r)
 	if err != nil {
+		return comparison{}, p.failure(fmt.Errorf("%s: %w", r.name, err))
+	}
+	var header []string
+	if err := w.call(ctx, "Header", own.target, &header); err != nil {
 		return comparison{}, p.failure(fmt.Errorf("%s: %w", r.name, err))
 	}
 	own.target.Length = len(answer.Body)
 	own.target.Slack = r.slack(len(answer.Body))
 
-	b, err := w.startBare(answer.ContentType, len(answer.Body))
+	b, err := w.startBare(answer.ContentType, len(answer.Body), header...)
 	if err != nil {
 		return comparison{}, err
 	}
 	defer b.stop()
-	bare := &side{process: b, target: Target{Address: b.address, Path: r.path, Length: len(answer.Body)}}
+	bare := &side{process: b, target: r.target(b.address)}
+	bare.target.Length = len(answer.Body)
+	if r.same {
+		own.target.Body = string(answer.Body)
+		bare.target.Body = strings.Repeat("x", len(answer.Body))
+	}
 	if err := b.firstAnswer(ctx, r.path); err != nil {
 		return comparison{}, err
 	}
@@ -418,6 +436,11 @@ func (w *world) measureWith(ctx context.Context, o options, report *report, firs
 	}
 	if first && wanted("warn") {
 		if err := w.compareQuiet(ctx, o, report); err != nil {
+			return err
+		}
+	}
+	if first {
+		if err := w.measureInstance(ctx, o, report, p); err != nil {
 			return err
 		}
 	}

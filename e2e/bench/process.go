@@ -201,12 +201,16 @@ func (w *world) startProgram(more ...string) (*process, error) {
 	return startProcess(w.binaries.program, args, environment(w.sts, w.dir), address, w.dir)
 }
 
-// startBare starts the bare handler. It has not answered yet.
-func (w *world) startBare(contentType string, size int) (*process, error) {
+// startBare starts the bare handler, with more lines of the header if any. It
+// has not answered yet.
+func (w *world) startBare(contentType string, size int, header ...string) (*process, error) {
 	address, err := freeAddress(w.gateway)
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"bare", "-listen", address, "-type", contentType, "-size", strconv.Itoa(size)}
+	for _, line := range header {
+		args = append(args, "-header", line)
+	}
 	return startProcess(w.binaries.bench, args, os.Environ(), address, w.dir)
 }

@@ -97,7 +97,7 @@ type report struct {
 func newReport(o options) *report {
 	return &report{
 		Date: time.Now().UTC().Format(time.DateOnly), Machine: map[string]string{}, options: o,
-		Method: fmt.Sprintf("%d pairs of %s slices, %d connections, %d starts", o.pairs, o.slice, connections, o.starts),
+		Method: fmt.Sprintf("requests from a container, %d pairs of %s slices, %d connections, %d starts", o.pairs, o.slice, connections, o.starts),
 	}
 }
 

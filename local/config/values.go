@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 
@@ -18,9 +19,10 @@ type rule func(s string) (must string)
 
 // matching is the rule for what matches a pattern as a whole.
 func matching(pattern, must string) rule {
-	re := regexp.MustCompile(`^(?:` + pattern + `)$`)
+	// Compiled when a file has such a key: most runs have no file.
+	re := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:` + pattern + `)$`) })
 	return func(s string) string {
-		if re.MatchString(s) {
+		if re().MatchString(s) {
 			return ""
 		}
 		return must

@@ -57,7 +57,8 @@ type Client struct {
 	inspected chan struct{} // holds a value when an answer waits to be published
 	questions questions
 	samples   samples
-	outage    atomic.Pointer[outage] // nil while in step with the engine
+	outage    atomic.Pointer[outage]        // nil while in step with the engine
+	reading   atomic.Pointer[chan struct{}] // closed at the end of the first reading; nil after it
 
 	// alive ends, and work is waited for, when Run ends.
 	alive context.Context
@@ -95,6 +96,8 @@ func newClient(o Options, more ...client.Opt) (*Client, error) {
 	}
 	c.samples.open = map[string]*samplesOf{}
 	c.alive, c.end = context.WithCancel(context.Background())
+	reading := make(chan struct{})
+	c.reading.Store(&reading)
 	c.outage.Store(&outage{since: time.Now(), err: local.Errorf(local.Unavailable, "the containers have not been read from %s yet: try again in a moment", c.host)})
 	return c, nil
 }

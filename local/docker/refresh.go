@@ -55,6 +55,18 @@ type question struct {
 // it holds back the description of a container whose start takes long; what
 // did come to be known is in Current then.
 func (c *Client) Refresh(ctx context.Context, found func(*local.Directory) bool) (*local.Directory, error) {
+	// Right after the start all containers are being read already. To ask the
+	// engine for all of them a second time would make both take longer.
+	if reading := c.reading.Load(); reading != nil && found != nil {
+		select {
+		case <-*reading:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for Docker: %w", ctx.Err())
+		}
+		if d, synced := c.Current(); synced && found(d) {
+			return d, nil
+		}
+	}
 	q, err := c.ask()
 	if err != nil {
 		return nil, err

@@ -103,6 +103,7 @@ func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) 
 	late := time.AfterFunc(syncTimeout, func() { cancel(context.DeadlineExceeded) })
 	defer late.Stop()
 
+	defer c.readOnce()
 	if err := c.ready(ctx); err != nil {
 		return 0, err
 	}
@@ -145,6 +146,7 @@ func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) 
 			c.index.requeue()
 			c.publish()
 			c.outage.Store(nil)
+			c.readOnce()
 			c.log.Info("in step with Docker", slog.String("host", c.host), slog.Int("containers", len(c.index.latest().Containers())))
 		case err := <-failed:
 			if !since.IsZero() {
@@ -155,6 +157,13 @@ func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) 
 		for range c.index.hire(parallel) {
 			background.Go(func() { c.describeQueued(ctx) })
 		}
+	}
+}
+
+// readOnce notes that the first reading has ended, well or not.
+func (c *Client) readOnce() {
+	if reading := c.reading.Swap(nil); reading != nil {
+		close(*reading)
 	}
 }
 
