@@ -312,29 +312,43 @@ func (e *exchange) head() (header, rest []byte, err error) {
 
 // whole sends the request and returns the answer, whatever its status.
 func (e *exchange) whole() (Answer, error) {
-	if err := e.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return Answer{}, fmt.Errorf("set deadline: %w", err)
-	}
-	header, rest, err := e.head()
+	header, body, err := e.all()
 	if err != nil {
 		return Answer{}, err
 	}
-	a := Answer{ContentType: string(field(header, contentType)), Body: bytes.Clone(rest)}
+	a := Answer{ContentType: string(field(header, contentType)), Body: body}
 	if len(header) > 12 {
 		a.Status, _ = strconv.Atoi(string(header[9:12]))
 	}
+	return a, nil
+}
+
+// all sends the request and returns the answer's header and body. Bytes that
+// nobody asked for are an error.
+func (e *exchange) all() (header, body []byte, err error) {
+	if err := e.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return nil, nil, fmt.Errorf("set deadline: %w", err)
+	}
+	header, rest, err := e.head()
+	if err != nil {
+		return nil, nil, err
+	}
 	length, err := bodyLength(header)
 	if err != nil {
-		return Answer{}, err
+		return nil, nil, err
 	}
-	for len(a.Body) < length {
+	header, body = bytes.Clone(header), bytes.Clone(rest)
+	for len(body) < length {
 		n, err := e.conn.Read(e.buffer)
 		if err != nil {
-			return Answer{}, fmt.Errorf("read body: %w", err)
+			return nil, nil, fmt.Errorf("read body: %w", err)
 		}
-		a.Body = append(a.Body, e.buffer[:n]...)
+		body = append(body, e.buffer[:n]...)
 	}
-	return a, nil
+	if len(body) > length {
+		return nil, nil, fmt.Errorf("%s: %d bytes more than the content length", e.target.Path, len(body)-length)
+	}
+	return header, body, nil
 }
 
 func bodyLength(header []byte) (int, error) {
