@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -54,13 +55,12 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	// The engine takes a while to tell about many containers: what follows is
 	// made meanwhile.
 	spendMemory()
-	following, end := context.WithCancel(ctx)
+	early, end := context.WithCancel(ctx)
 	followed := make(chan error, 1)
-	go func() { followed <- containers.run(following) }()
-	defer func() {
-		end()
-		_ = <-followed // the group has it already
-	}()
+	var following sync.WaitGroup
+	following.Go(func() { followed <- containers.run(early) })
+	defer following.Wait()
+	defer end()
 	service, err := creds.New(ctx, creds.Options{
 		Mode:                  creds.Mode(c.Credentials),
 		Region:                settings.current().facts.Region,
@@ -128,7 +128,6 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	group.Go(func() error {
 		select {
 		case err := <-followed:
-			followed <- err
 			return err
 		case <-ctx.Done():
 			return nil
