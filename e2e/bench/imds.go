@@ -303,7 +303,7 @@ func (c *mixer) value() (broken bool, err error) {
 // ask sends a request.
 func (c *mixer) ask(t Target) (header, body []byte, err error) {
 	t.Address = c.order.Address
-	c.target, c.exchange.request = t, t.request()
+	c.target, c.request = t, t.request()
 	return c.all()
 }
 
