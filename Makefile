@@ -13,6 +13,7 @@ COMPOSE  := $(BUILD)/bin/docker-compose
 
 FUZZTIME  ?= 1m
 BENCHTIME ?= 1s
+IMDSSOAK  ?= 1m
 
 export ECS_LOCAL_BUILD := $(BUILD)
 export AWS_EC2_METADATA_DISABLED := true
@@ -25,7 +26,7 @@ run: build ## build, then serve; more arguments in ARGS
 	bin/ecs-local serve $(ARGS)
 .PHONY: run
 
-test: unit e2e ## all tests; starts a Docker engine where there is none, if it may
+test: unit fuzz-short e2e ## all tests; starts a Docker engine where there is none, if it may
 .PHONY: test
 
 unit: ## the tests that need no Docker
@@ -48,6 +49,7 @@ check: $(GOLANGCI) ## format, vet, lint, tidy and the tests that need no Docker
 
 bench: build ## benchmarks, and speed against a bare handler; more arguments in ARGS
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+	go test -race -v -run '^(TestIMDSUnderLoad|TestTokensTakeNoMemory)$$' ./handlers -imds.soak $(IMDSSOAK) -imds.tokens 1000000
 	@scripts/docker-engine.sh start
 	cd e2e && go run ./bench -program $(CURDIR)/bin/ecs-local $(ARGS)
 .PHONY: bench
@@ -55,6 +57,10 @@ bench: build ## benchmarks, and speed against a bare handler; more arguments in 
 fuzz: ## each fuzz test for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 .PHONY: fuzz
+
+fuzz-short: ## each fuzz test for ten seconds, as part of `make test`
+	@scripts/fuzz.sh 10s
+.PHONY: fuzz-short
 
 cover: ## which lines the tests that need no Docker reach
 	@mkdir -p $(BUILD)
