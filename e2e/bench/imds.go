@@ -281,8 +281,11 @@ func (c *mixer) newToken() (broken bool, err error) {
 	case string(field(header, tokenTTL)) != life:
 		return false, fmt.Errorf("PUT: a token for %q seconds instead of %s", field(header, tokenTTL), life)
 	}
+	if err := isToken(nil, body); err != nil {
+		return false, fmt.Errorf("PUT: %w", err)
+	}
 	c.token = string(body)
-	return false, isToken(nil, body)
+	return false, nil
 }
 
 // value asks for one of the values.
