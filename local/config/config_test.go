@@ -239,6 +239,7 @@ func TestProblems(t *testing.T) {
 				`1: a port must be written as "80", "8080:80", "127.0.0.1:8080:80" or "53:53/udp", not "65536"` + "\n" +
 				`1: a port must be written as "80", "8080:80", "127.0.0.1:8080:80" or "53:53/udp", not "1.2.3.400:1:1"`},
 		{"two documents", "cluster: demo\n---\nregion: us-east-1", `2: a second document starts here: keep everything in one, without ---`},
+		{"a tag with a line break", "cluster: !a%0Ab demo", `1: the tag !a\nb means nothing here: remove it`},
 		{"a tag of YAML", "cluster: !secret demo", `1: the tag !secret means nothing here: remove it`},
 		{"a tab", "tasks:\n\tshop: {}", `2: not valid YAML: a tab in the indentation: YAML allows only spaces there`},
 		{"a quote that does not end", "region: us-east-1\ncluster: \"demo\ntasks: {}\n", `2: not valid YAML: found unexpected end of stream`},
@@ -475,7 +476,7 @@ tasks:
 // FuzzParse: whatever the bytes, there is a file or an error whose every line
 // names a line of the file.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{example, everything, "", "a: &a [*a]", "tasks: &t {<<: *t}", "---\n---\n", "\tx", "cluster: !!binary x", "%YAML 1.1\n---\n", "? ? ?", "\xff\xfe"} {
+	for _, seed := range []string{example, everything, "", "a: &a [*a]", "tasks: &t {<<: *t}", "---\n---\n", "\tx", "cluster: !!binary x", "%YAML 1.1\n---\n", "? ? ?", "\xff\xfe", "!%0A"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

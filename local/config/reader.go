@@ -30,8 +30,11 @@ type problem struct {
 	reason string
 }
 
+var lineBreaks = strings.NewReplacer("\n", `\n`, "\r", `\r`)
+
 func (r *reader) problem(line int, format string, args ...any) {
-	p := problem{line, fmt.Sprintf(format, args...)}
+	// A key or a tag may hold a line break, and a problem is one line.
+	p := problem{line, lineBreaks.Replace(fmt.Sprintf(format, args...))}
 	if r.seen[p] {
 		return
 	}
