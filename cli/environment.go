@@ -58,6 +58,9 @@ func inherit() (inherited, error) {
 	return in, nil
 }
 
+// startTime is when everything has been read and made, with time to spare.
+const startTime = time.Second
+
 // spendMemory lets the heap grow to three times what is in use before it is
 // collected, instead of twice: that is little memory here, and a tenth of the
 // time of a small answer. GOGC wins.
@@ -65,6 +68,8 @@ func spendMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
+	// Starting takes more memory than serving; what it leaves goes back.
+	time.AfterFunc(startTime, debug.FreeOSMemory)
 }
 
 // overrides reads the file that a variable names, if it is set.

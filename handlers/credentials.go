@@ -3,6 +3,8 @@ package handlers
 import (
 	"errors"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -115,7 +117,35 @@ func (s *server) credentialsOf(r *http.Request, role local.Role, who local.Calle
 	if err != nil {
 		return nil, err
 	}
-	return newCredentialsDocument(c), nil
+	return s.encoded.document(role, c), nil
+}
+
+// mostEncoded is how many roles' documents are kept. Nobody has as many.
+const mostEncoded = 256
+
+// encodedCredentials keeps the document of the latest credentials of each
+// role.
+type encodedCredentials struct {
+	byRole sync.Map // local.Role → encodedRole
+	roles  atomic.Int64
+}
+
+type encodedRole struct {
+	of   local.Credentials
+	body document
+}
+
+// document encodes credentials, once.
+func (e *encodedCredentials) document(role local.Role, c local.Credentials) document {
+	if kept, ok := e.byRole.Load(role); ok && kept.(encodedRole).of == c {
+		return kept.(encodedRole).body
+	}
+	body := mustEncode(newCredentialsDocument(c))
+	if _, known := e.byRole.Swap(role, encodedRole{c, body}); !known && e.roles.Add(1) > mostEncoded {
+		e.byRole.Clear()
+		e.roles.Store(0)
+	}
+	return body
 }
 
 func newCredentialsDocument(c local.Credentials) credentialsDocument {

@@ -57,6 +57,7 @@ type server struct {
 	runtime         Runtime
 	credentials     Credentials
 	taskCredentials TaskCredentials
+	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
 	log             *slog.Logger

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,7 +65,8 @@ func (f *runtimeFake) Status() error { return f.statusOf }
 // credentialsFake answers with fixed credentials or an error, and records who
 // asked for what.
 type credentialsFake struct {
-	err error
+	err   error
+	keyID string
 
 	mu    sync.Mutex
 	asked []string
@@ -91,7 +93,7 @@ func (f *credentialsFake) Credentials(_ context.Context, role local.Role, sessio
 	if role.Name != "" {
 		arn = local.RoleARN("aws", "111122223333", role.Name)
 	}
-	return local.Credentials{RoleARN: arn, AccessKeyID: "ASIAEXAMPLEWEB000001", SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, nil
+	return local.Credentials{RoleARN: arn, AccessKeyID: f.keyID, SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, nil
 }
 
 // fixture is a handler over fakes, and what it logs.
@@ -137,7 +139,7 @@ func containers() []*local.Container {
 
 func newFixture(t *testing.T, allowedHosts ...string) *fixture {
 	t.Helper()
-	f := &fixture{t: t, runtime: &runtimeFake{}, credentials: &credentialsFake{}, log: &bytes.Buffer{}}
+	f := &fixture{t: t, runtime: &runtimeFake{}, credentials: &credentialsFake{keyID: "ASIAEXAMPLEWEB000001"}, log: &bytes.Buffer{}}
 	f.runtime.dir.Store(local.NewDirectory(containers(), selfID, local.Facts{}))
 	log := slog.New(slog.NewJSONHandler(&lockedWriter{w: f.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.handler = onceOnly{t, handlers.New(handlers.Deps{
@@ -647,4 +649,25 @@ func TestControl(t *testing.T) {
 	f.check(f.control, []call{
 		{name: "not ready", path: "/readyz", from: host, status: 503, body: `{"ready":false,"parts":{"containers":{"ready":false,"reason":"the Docker engine does not answer: start it"}}}`},
 	})
+}
+
+func TestCredentialsAreEncodedAnewWhenTheyChange(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	first := f.do(f.handler, call{path: "/role/app"}).Body.String()
+	for i := range 1000 { // more roles than are kept
+		path := "/role/app" + strconv.Itoa(i)
+		if body := f.do(f.handler, call{path: path}).Body.String(); !strings.Contains(body, `:role/app`+strconv.Itoa(i)+`"`) {
+			t.Fatalf("%s: %s", path, body[:60])
+		}
+	}
+	if again := f.do(f.handler, call{path: "/role/app"}).Body.String(); again != first {
+		t.Errorf("the same credentials gave another document")
+	}
+	f.credentials.mu.Lock()
+	f.credentials.keyID = "ASIAEXAMPLEWEB000002"
+	f.credentials.mu.Unlock()
+	if body := f.do(f.handler, call{path: "/role/app"}).Body.String(); !strings.Contains(body, "ASIAEXAMPLEWEB000002") {
+		t.Errorf("new credentials gave the old document")
+	}
 }
