@@ -150,13 +150,13 @@ func logRequest(log *slog.Logger, r *http.Request, rec record, status int, begun
 
 // routeOf returns the pattern of the route that matched.
 func routeOf(r *http.Request) string {
+	if r.Pattern != "" {
+		return r.Pattern
+	}
 	if route := mux.CurrentRoute(r); route != nil {
 		if pattern, err := route.GetPathTemplate(); err == nil {
 			return pattern
 		}
-	}
-	if r.Pattern != "" {
-		return r.Pattern
 	}
 	return r.URL.Path // one without a variable part: see direct
 }

@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,12 +68,12 @@ func sessionCredentials(*http.Request) (local.Role, error) { return local.Role{}
 // roleCredentials serves GET /role/<name>, /role/<path/name> and
 // /role/<percent-encoded ARN>.
 func roleCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRole(variable(r, "role"))
+	return local.ParseRole(strings.TrimPrefix(r.URL.Path, "/role/"))
 }
 
 // roleARNCredentials serves GET /role-arn/<arn>.
 func roleARNCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRoleARN(variable(r, "arn"))
+	return local.ParseRoleARN(strings.TrimPrefix(r.URL.Path, "/role-arn/"))
 }
 
 // credentialed serves the credentials of the role that the path names.

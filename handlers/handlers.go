@@ -137,12 +137,12 @@ func direct(r *mux.Router) http.Handler {
 			return nil
 		}
 		fixed, variable, ok := strings.Cut(pattern, "{")
-		name, all := strings.CutSuffix(variable, ":.+}")
+		all := strings.HasSuffix(variable, ":.+}")
 		switch {
 		case !ok:
 			exact[pattern] = route.GetHandler()
 		case all && strings.Count(fixed, "/") == 2:
-			open[fixed] = openRoute{pattern, name, route.GetHandler()}
+			open[fixed] = openRoute{pattern, route.GetHandler()}
 		}
 		return nil
 	})
@@ -156,7 +156,6 @@ func direct(r *mux.Router) http.Handler {
 		if rest != "" {
 			if o, ok := open[path[:len(path)-len(rest)]]; ok && len(first) > 0 {
 				req.Pattern = o.pattern
-				req.SetPathValue(o.name, rest)
 				o.handler.ServeHTTP(w, req)
 				return
 			}
@@ -165,16 +164,8 @@ func direct(r *mux.Router) http.Handler {
 	})
 }
 
-// variable returns the part of the path that a pattern has a name for.
-func variable(r *http.Request, name string) string {
-	if v := r.PathValue(name); v != "" {
-		return v // see direct
-	}
-	return mux.Vars(r)[name]
-}
-
 // openRoute is a route whose variable takes the rest of the path.
 type openRoute struct {
-	pattern, name string
-	handler       http.Handler
+	pattern string
+	handler http.Handler
 }
