@@ -137,11 +137,10 @@ func direct(r *mux.Router) http.Handler {
 			return nil
 		}
 		fixed, variable, ok := strings.Cut(pattern, "{")
-		all := strings.HasSuffix(variable, ":.+}")
 		switch {
 		case !ok:
 			exact[pattern] = route.GetHandler()
-		case all && strings.Count(fixed, "/") == 2:
+		case strings.HasSuffix(variable, ":.+}") && strings.Count(fixed, "/") == 2:
 			open[fixed] = openRoute{pattern, route.GetHandler()}
 		}
 		return nil
@@ -152,13 +151,11 @@ func direct(r *mux.Router) http.Handler {
 			h.ServeHTTP(w, req)
 			return
 		}
-		first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-		if rest != "" {
-			if o, ok := open[path[:len(path)-len(rest)]]; ok && len(first) > 0 {
-				req.Pattern = o.pattern
-				o.handler.ServeHTTP(w, req)
-				return
-			}
+		_, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if o, ok := open[strings.TrimSuffix(path, rest)]; ok && rest != "" {
+			req.Pattern = o.pattern
+			o.handler.ServeHTTP(w, req)
+			return
 		}
 		r.ServeHTTP(w, req)
 	})
