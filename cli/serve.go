@@ -47,6 +47,7 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 	if err != nil {
 		return misuse{err}
 	}
+	defer settings.close()
 
 	containers, err := newSource(ctx, c.Runtime, inherited.dockerHost, settings, log)
 	if err != nil {

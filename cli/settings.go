@@ -19,10 +19,13 @@ import (
 // settings is the configuration file in force. It changes while the program
 // runs; what is loaded never does.
 type settings struct {
-	path   string      // empty without a file
-	base   local.Facts // from the environment; wins over the file
-	tokens string      // --imds-tokens; wins over the file; empty: not said
-	now    atomic.Pointer[loaded]
+	path string // empty without a file
+	// watcher is nil without a file, or when it cannot be watched: unwatched.
+	watcher   *config.Watcher
+	unwatched error
+	base      local.Facts // from the environment; wins over the file
+	tokens    string      // --imds-tokens; wins over the file; empty: not said
+	now       atomic.Pointer[loaded]
 	// refused is why the newest version of the file is not in force.
 	refused atomic.Pointer[error]
 }
@@ -35,9 +38,24 @@ type loaded struct {
 	at    time.Time
 }
 
+// loadSettings reads the file, which is watched from before that: no change is
+// missed. close ends it.
 func loadSettings(path string, base local.Facts, tokens string) (*settings, error) {
 	s := &settings{path: path, base: base, tokens: tokens}
-	return s, s.load()
+	if path != "" {
+		s.watcher, s.unwatched = config.NewWatcher(path)
+	}
+	if err := s.load(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *settings) close() {
+	if s.watcher != nil {
+		s.watcher.Close()
+	}
 }
 
 // load reads the file. On an error what was in force stays in force.
@@ -96,18 +114,15 @@ func hangups() (hangup <-chan os.Signal, stop func()) {
 // version that is in order to apply.
 func (s *settings) watch(ctx context.Context, hangup <-chan os.Signal, log *slog.Logger, apply func(loaded)) error {
 	changed := make(chan struct{}, 1)
-	if s.path != "" {
-		go func() {
-			err := config.Watch(ctx, s.path, log, func() {
-				select {
-				case changed <- struct{}{}:
-				default: // one is under way already
-				}
-			})
-			if err != nil && ctx.Err() == nil {
-				log.Warn("the configuration file is not watched: send SIGHUP after a change", slog.String("error", err.Error()))
+	if s.watcher != nil {
+		go s.watcher.Run(ctx, log, func() {
+			select {
+			case changed <- struct{}{}:
+			default: // one is under way already
 			}
-		}()
+		})
+	} else if s.unwatched != nil {
+		log.Warn("the configuration file is not watched: send SIGHUP after a change", slog.String("error", s.unwatched.Error()))
 	}
 	for {
 		select {

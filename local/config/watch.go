@@ -24,31 +24,20 @@ const (
 	poll  = 5 * time.Second
 )
 
-// Watch calls changed, one call at a time, each time the content of the file
-// at path has changed, or it has gone or come back; until the context ends,
-// which is no error. It sees writes, files moved over the old one, and swapped
-// symbolic links as Kubernetes makes them. The error says why the file cannot
-// be watched.
-func Watch(ctx context.Context, path string, log *slog.Logger, changed func()) error {
-	w, err := newWatcher(path)
-	if err != nil {
-		return err
-	}
-	w.run(ctx, log, changed)
-	return nil
-}
-
-// watcher watches one file. Beside the file itself, which is what a bind mount
+// Watcher watches one file. Beside the file itself, which is what a bind mount
 // of a single file shares with the host, it watches the folder where another
-// file can take its place, and that of the file a symbolic link leads to.
-type watcher struct {
+// file can take its place, and that of the file a symbolic link leads to, as
+// Kubernetes makes them.
+type Watcher struct {
 	path    string
 	notify  *fsnotify.Watcher
 	content []byte // nil while the file cannot be read
 }
 
-// newWatcher starts watching: what changes from here on is seen.
-func newWatcher(path string) (*watcher, error) {
+// NewWatcher starts watching the file at path: what changes from here on is
+// seen, so it comes before the file is loaded. The error says why the file
+// cannot be watched. Run ends the watcher, and so does Close.
+func NewWatcher(path string) (*Watcher, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("watch configuration: %w", err)
@@ -57,7 +46,7 @@ func newWatcher(path string) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch configuration: %w", err)
 	}
-	w := &watcher{path: path, notify: notify}
+	w := &Watcher{path: path, notify: notify}
 	if err := notify.Add(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("watch configuration: %w", closing(notify, err))
 	}
@@ -75,7 +64,7 @@ func closing(notify *fsnotify.Watcher, err error) error {
 // follow watches the file and the folder that the path leads to now, which a
 // swapped link changes, and leaves what it led to before. What cannot be
 // watched is still polled.
-func (w *watcher) follow() {
+func (w *Watcher) follow() {
 	want := []string{filepath.Dir(w.path)}
 	if target, err := filepath.EvalSymlinks(w.path); err == nil {
 		want = append(want, target, filepath.Dir(target))
@@ -91,7 +80,7 @@ func (w *watcher) follow() {
 }
 
 // read returns the content, or nil when there is none to be had.
-func (w *watcher) read() []byte {
+func (w *Watcher) read() []byte {
 	data, err := os.ReadFile(w.path)
 	if err != nil {
 		return nil
@@ -103,7 +92,7 @@ func (w *watcher) read() []byte {
 }
 
 // look reports whether the content is another one than at the last look.
-func (w *watcher) look() bool {
+func (w *Watcher) look() bool {
 	w.follow()
 	now := w.read()
 	same := bytes.Equal(now, w.content) && (now == nil) == (w.content == nil)
@@ -111,15 +100,19 @@ func (w *watcher) look() bool {
 	return !same
 }
 
-// run gathers events until the context ends.
-func (w *watcher) run(ctx context.Context, log *slog.Logger, changed func()) {
-	defer w.notify.Close()
+// Run calls changed, one call at a time, each time the content of the file has
+// changed, or it has gone or come back, until the context ends.
+func (w *Watcher) Run(ctx context.Context, log *slog.Logger, changed func()) {
+	defer w.Close()
 	gather(ctx, w.notify.Events, w.notify.Errors, log, func() {
 		if w.look() {
 			changed()
 		}
 	})
 }
+
+// Close ends a watcher that does not run.
+func (w *Watcher) Close() { w.notify.Close() }
 
 // gather calls look after events, and from time to time without any. An error
 // means that events were lost, so it counts as one.

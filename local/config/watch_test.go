@@ -93,14 +93,14 @@ func TestWatch(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			w, err := newWatcher(filepath.Join(folder, "ecs-local.yaml"))
+			w, err := NewWatcher(filepath.Join(folder, "ecs-local.yaml"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			changes := make(chan time.Time, 100)
 			var wait sync.WaitGroup
 			ctx, cancel := context.WithCancel(t.Context())
-			wait.Go(func() { w.run(ctx, slog.New(slog.DiscardHandler), func() { changes <- time.Now() }) })
+			wait.Go(func() { w.Run(ctx, slog.New(slog.DiscardHandler), func() { changes <- time.Now() }) })
 			for _, step := range test.steps {
 				began := time.Now()
 				if err := step.do(folder); err != nil {
@@ -131,7 +131,7 @@ func TestWatch(t *testing.T) {
 
 func TestWatchOfWhatCannotBeWatched(t *testing.T) {
 	t.Parallel()
-	err := Watch(t.Context(), filepath.Join(t.TempDir(), "none", "ecs-local.yaml"), slog.New(slog.DiscardHandler), func() {})
+	_, err := NewWatcher(filepath.Join(t.TempDir(), "none", "ecs-local.yaml"))
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want an error that says that the folder does not exist", err)
 	}
