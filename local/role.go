@@ -65,6 +65,24 @@ func RoleARN(partition, account, name string) string {
 	return fmt.Sprintf("arn:%s:iam::%s:role/%s", partition, account, name)
 }
 
+// SessionOptions is what AssumeRole is asked about one role beyond its ARN.
+// Empty fields are not said.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+type SessionOptions struct {
+	ExternalID     string
+	SessionName    string // instead of one made of the caller's name
+	Duration       time.Duration
+	Tags           map[string]string
+	TransitiveTags []string // keys of Tags that chained sessions keep
+	Policy         string   // JSON; what the session may do at most
+	PolicyARNs     []string
+	SourceIdentity string
+	Region         string // whose STS is asked
+	// Source is the role whose credentials assume this one, by name or ARN:
+	// role chaining. Empty: the base credentials do.
+	Source string
+}
+
 func isAccount(s string) bool {
 	if len(s) != 12 {
 		return false
