@@ -123,7 +123,7 @@ type instance struct {
 	log       *slog.Logger
 }
 
-func (c serveCommand) newInstance(containers *source, s *settings, source *creds.Service, counted *scanMetrics, log *slog.Logger) (*instance, error) {
+func (c serverFlags) newInstance(containers *source, s *settings, source *creds.Service, counted *scanMetrics, log *slog.Logger) (*instance, error) {
 	kept, err := openState(c.StateDir, log)
 	if err != nil {
 		return nil, err
