@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -194,4 +195,9 @@ func addresses(servers []server) map[string]string {
 		at[s.name] = s.listener.Addr().String()
 	}
 	return at
+}
+
+// region is where the programs that the server tells it live.
+func (s *service) region() string {
+	return cmp.Or(s.settings.current().facts.Region, local.DefaultRegion)
 }

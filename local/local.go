@@ -22,6 +22,8 @@ const (
 	ECSAddress = "169.254.170.2"
 	// IMDSAddress is where they reach the instance metadata service.
 	IMDSAddress = "169.254.169.254"
+	// PodIdentityAddress is where the EKS Pod Identity agent is.
+	PodIdentityAddress = "169.254.170.23"
 )
 
 // Defaults for what neither Docker, a label nor the configuration says.
