@@ -27,7 +27,7 @@ type execCommand struct {
 	Task     string   `placeholder:"NAME" help:"Run as a container of this task: a Compose project, or a task of the configuration file."`
 	Service  string   `placeholder:"NAME" help:"Run as the container of this service of the task, or with this name."`
 	LogLevel string   `enum:"debug,info,warn,error" default:"warn" help:"debug, info, warn (${default}) or error; logs go to stderr."`
-	Command  []string `arg:"" passthrough:"" placeholder:"CMD" help:"The command and its arguments, after --."`
+	Command  []string `arg:"" optional:"" passthrough:"" placeholder:"CMD" help:"The command and its arguments, after --."`
 }
 
 // Exit codes of a command that could not be run.
@@ -109,11 +109,14 @@ func (c execCommand) Run(ctx context.Context, env environment) error {
 // credentials is taken out, and the AWS files, which SDKs read before they ask
 // a container's endpoint, are hidden.
 func childEnvironment(own []string, given variables) []string {
-	given = append(variables{{"AWS_CONFIG_FILE", os.DevNull}, {"AWS_SHARED_CREDENTIALS_FILE", os.DevNull}}, given...)
+	given = append(variables{
+		{"AWS_CONFIG_FILE", os.DevNull}, {"AWS_SHARED_CREDENTIALS_FILE", os.DevNull},
+		{"AWS_EC2_METADATA_DISABLED", "false"}, // theirs is ours
+	}, given...)
 	gone := []string{
 		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
 		"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE",
-		varCredentialsRelative, varAuthorizationFile, "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+		varCredentialsRelative, varAuthorizationFile, "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
 	}
 	kept := slices.DeleteFunc(slices.Clone(own), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
