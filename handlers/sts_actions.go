@@ -105,6 +105,7 @@ func assumeRole(c stsCall) (any, error) {
 			Expiration:      issued.Expiration.UTC().Format(time.RFC3339),
 		},
 		PackedPolicySize: packedSize(policy),
+		SessionTokenSize: len(issued.SessionToken),
 	}, nil
 }
 

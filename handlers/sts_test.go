@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -199,8 +200,8 @@ func TestSTSAssumesRoles(t *testing.T) {
 	if *out.AssumedRoleUser.Arn != "arn:aws:sts::111122223333:assumed-role/app/one" || !strings.HasSuffix(*out.AssumedRoleUser.AssumedRoleId, ":one") {
 		t.Errorf("the session is %s, %s", *out.AssumedRoleUser.Arn, *out.AssumedRoleUser.AssumedRoleId)
 	}
-	if aws.ToString(out.SourceIdentity) != "alice" || aws.ToInt32(out.PackedPolicySize) != 2 {
-		t.Errorf("source identity %q, policy %v%%", aws.ToString(out.SourceIdentity), aws.ToInt32(out.PackedPolicySize))
+	if aws.ToString(out.SourceIdentity) != "alice" || int(aws.ToInt32(out.SessionTokenSize)) != len(first.SessionToken) {
+		t.Errorf("source identity %q, a token of %d bytes", aws.ToString(out.SourceIdentity), aws.ToInt32(out.SessionTokenSize))
 	}
 
 	// One role assumes the next.
@@ -208,8 +209,8 @@ func TestSTSAssumesRoles(t *testing.T) {
 	if life := time.Until(*out.Credentials.Expiration); life < time.Hour-time.Minute || life > time.Hour {
 		t.Errorf("they live for %s", life)
 	}
-	if aws.ToString(out.SourceIdentity) != "alice" || out.PackedPolicySize != nil {
-		t.Errorf("source identity %q, policy %v", aws.ToString(out.SourceIdentity), out.PackedPolicySize)
+	if aws.ToString(out.SourceIdentity) != "alice" {
+		t.Errorf("source identity %q", aws.ToString(out.SourceIdentity))
 	}
 	who, err := f.client(second).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if err != nil || *who.Arn != "arn:aws-cn:sts::444455556666:assumed-role/other/two" || *who.UserId != *out.AssumedRoleUser.AssumedRoleId {
@@ -359,10 +360,17 @@ func TestSTSKnowsCredentialsAfterARestart(t *testing.T) {
 	}
 }
 
-// get sends a request as it is and returns status and body.
-func (f *stsFixture) get(t *testing.T, method, url, body string) (*http.Response, string) {
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send sends a request as it is.
+func (f *stsFixture) send(t *testing.T, method, to, body string) answer {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,19 +380,19 @@ func (f *stsFixture) get(t *testing.T, method, url, body string) (*http.Response
 		t.Fatal(err)
 	}
 	defer w.Body.Close()
-	answer, err := io.ReadAll(w.Body)
+	got, err := io.ReadAll(w.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, string(answer)
+	return answer{w.StatusCode, w.Header, string(got)}
 }
 
-// codeOf returns the code in an error document.
-func codeOf(body string) string {
+// code returns the code in an error document.
+func (a answer) code() string {
 	var doc struct {
 		Error struct{ Code string }
 	}
-	_ = xml.Unmarshal([]byte(body), &doc) // no code in what is no XML
+	_ = xml.Unmarshal([]byte(a.body), &doc) // no code in what is no XML
 	return doc.Error.Code
 }
 
@@ -395,8 +403,8 @@ func TestSTSTakesPresignedURLs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w, body := f.get(t, signed.Method, signed.URL, ""); w.StatusCode != http.StatusOK || !strings.Contains(body, "<Arn>arn:aws:sts::111122223333:assumed-role/app/ecs-local-web-1</Arn>") {
-		t.Errorf("%d: %s", w.StatusCode, codeOf(body))
+	if got := f.send(t, signed.Method, signed.URL, ""); got.status != http.StatusOK || !strings.Contains(got.body, "<Arn>arn:aws:sts::111122223333:assumed-role/app/ecs-local-web-1</Arn>") {
+		t.Errorf("%d: %s", got.status, got.code())
 	}
 	for name, test := range map[string]struct{ from, to, code string }{
 		"another action":        {"Action=GetCallerIdentity", "Action=GetSessionToken", "SignatureDoesNotMatch"},
@@ -417,8 +425,8 @@ func TestSTSTakesPresignedURLs(t *testing.T) {
 			if changed == signed.URL {
 				t.Fatal("the test changes nothing")
 			}
-			if w, body := f.get(t, signed.Method, changed, ""); codeOf(body) != test.code {
-				t.Errorf("%d %q, want %s", w.StatusCode, codeOf(body), test.code)
+			if got := f.send(t, signed.Method, changed, ""); got.code() != test.code {
+				t.Errorf("%d %q, want %s", got.status, got.code(), test.code)
 			}
 		})
 	}
@@ -446,12 +454,12 @@ func TestSTSAsksForASignature(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, body := f.get(t, test.method, f.url+"/"+test.query, test.body)
-			if w.StatusCode != test.status || codeOf(body) != test.code {
-				t.Errorf("%d %q, want %d %q", w.StatusCode, codeOf(body), test.status, test.code)
+			got := f.send(t, test.method, f.url+"/"+test.query, test.body)
+			if got.status != test.status || got.code() != test.code {
+				t.Errorf("%d %q, want %d %q", got.status, got.code(), test.status, test.code)
 			}
-			if test.code != "" && (w.Header.Get("Content-Type") != "text/xml" || !strings.Contains(body, "<RequestId>"+w.Header.Get("X-Amzn-Requestid")+"</RequestId>")) {
-				t.Errorf("header %v", w.Header)
+			if test.code != "" && (got.header.Get("Content-Type") != "text/xml" || !strings.Contains(got.body, "<RequestId>"+got.header.Get("X-Amzn-Requestid")+"</RequestId>")) {
+				t.Errorf("header %v", got.header)
 			}
 		})
 	}
@@ -464,17 +472,17 @@ func TestSTSSharesTheRoot(t *testing.T) {
 	f := newSTSFixture(t, creds.Options{})
 	withIMDS := f.serve(newService(t, imds.Config{}))
 	const call = "Action=GetCallerIdentity&Version=2011-06-15"
-	if w, body := f.get(t, "GET", withIMDS+"/", ""); w.StatusCode != http.StatusOK || !strings.HasPrefix(body, "1.0\n") {
-		t.Errorf("the root of IMDS: %d", w.StatusCode)
+	if got := f.send(t, "GET", withIMDS+"/", ""); got.status != http.StatusOK || !strings.HasPrefix(got.body, "1.0\n") {
+		t.Errorf("the root of IMDS: %d", got.status)
 	}
-	if _, body := f.get(t, "POST", withIMDS+"/", call); codeOf(body) != "MissingAuthenticationToken" {
-		t.Errorf("POST beside IMDS: %s", codeOf(body))
+	if got := f.send(t, "POST", withIMDS+"/", call); got.code() != "MissingAuthenticationToken" {
+		t.Errorf("POST beside IMDS: %s", got.code())
 	}
-	if _, body := f.get(t, "GET", withIMDS+"/?"+call, ""); codeOf(body) != "MissingAuthenticationToken" {
-		t.Errorf("GET beside IMDS: %s", codeOf(body))
+	if got := f.send(t, "GET", withIMDS+"/?"+call, ""); got.code() != "MissingAuthenticationToken" {
+		t.Errorf("GET beside IMDS: %s", got.code())
 	}
-	if w, _ := f.get(t, "POST", withIMDS+"/latest/meta-data/", call); w.Header.Get("Server") != "EC2ws" {
-		t.Errorf("POST to IMDS is answered by another: %d", w.StatusCode)
+	if got := f.send(t, "POST", withIMDS+"/latest/meta-data/", call); got.header.Get("Server") != "EC2ws" {
+		t.Errorf("POST to IMDS is answered by another: %d", got.status)
 	}
 
 	runtime := &runtimeFake{}
@@ -528,7 +536,8 @@ func TestSTSDocuments(t *testing.T) {
 	}{
 		"GetCallerIdentity": {form: "Action=GetCallerIdentity"},
 		"GetAccessKeyInfo":  {form: "Action=GetAccessKeyInfo&AccessKeyId=ASIAEXAMPLEWEB000001"},
-		"AssumeRole":        {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/app&RoleSessionName=one&Policy={}"},
+		"AssumeRole":        {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/app&RoleSessionName=one"},
+		"AssumeRole-policy": {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/app&RoleSessionName=one&Policy=" + url.QueryEscape(`{"Version":"2012-10-17","Statement":[]}`)},
 		"error":             {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/%3Ca%26b%3E&RoleSessionName=one"},
 		"refused":           {form: "Action=GetCallerIdentity", err: &local.Error{Code: local.Denied, Name: "ExpiredToken", Msg: "The security token included in the request is expired"}},
 	} {

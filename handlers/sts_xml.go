@@ -29,6 +29,7 @@ type assumeRoleResult struct {
 	AssumedRoleUser  assumedRoleUser
 	Credentials      stsCredentials
 	PackedPolicySize *int // percent of what a policy may take; absent without one
+	SessionTokenSize int  // bytes
 }
 
 type assumedRoleUser struct {

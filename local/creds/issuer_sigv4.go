@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,18 +21,18 @@ import (
 // What Signature Version 4 calls things.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 const (
-	algorithm     = "AWS4-HMAC-SHA256"
-	scopeService  = "sts"
-	scopeEnd      = "aws4_request"
-	amzDate       = "20060102T150405Z"
-	scopeDate     = "20060102"
-	headerDate    = "X-Amz-Date"
-	headerToken   = "X-Amz-Security-Token"
-	paramSigned   = "X-Amz-Signature"
-	paramScope    = "X-Amz-Credential"
-	paramHeaders  = "X-Amz-SignedHeaders"
-	paramAlgo     = "X-Amz-Algorithm"
-	headerAuthKey = "Authorization"
+	algorithm           = "AWS4-HMAC-SHA256"
+	scopeService        = "sts"
+	scopeEnd            = "aws4_request"
+	amzDate             = "20060102T150405Z"
+	scopeDate           = "20060102"
+	headerDate          = "X-Amz-Date"
+	headerToken         = "X-Amz-Security-Token"
+	paramSigned         = "X-Amz-Signature"
+	paramScope          = "X-Amz-Credential"
+	paramHeaders        = "X-Amz-SignedHeaders"
+	paramAlgo           = "X-Amz-Algorithm"
+	headerAuthorization = "Authorization"
 )
 
 // mostSkew is how old a signature may be, or how far ahead.
@@ -73,7 +74,8 @@ func (i *Issuer) Authenticate(r *http.Request, body []byte) (local.Identity, err
 	if err := signed.checkScope(); err != nil {
 		return local.Identity{}, err
 	}
-	if want, err := signed.again(r, body, i.secretOf(signed.token)); err != nil || subtle.ConstantTimeCompare([]byte(want), []byte(signed.value)) != 1 {
+	want, err := signed.again(r, body, i.secretOf(signed.token))
+	if err != nil || !slices.Equal(want.headers, signed.headers) || subtle.ConstantTimeCompare([]byte(want.value), []byte(signed.value)) != 1 {
 		return local.Identity{}, refused("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
@@ -87,7 +89,7 @@ func (i *Issuer) Authenticate(r *http.Request, body []byte) (local.Identity, err
 // signatureOf reads the signature of a request. What is wrong is said without
 // what was sent: it may hold a secret.
 func signatureOf(r *http.Request) (signature, error) {
-	header := r.Header.Get(headerAuthKey)
+	header := r.Header.Get(headerAuthorization)
 	query := r.URL.Query()
 	switch {
 	case header != "":
@@ -194,10 +196,9 @@ func (s *signature) checkScope() error {
 	}
 }
 
-// again signs the request as its sender should have and returns the signature.
-// The signer adds the headers that it needs, so a signature that leaves one of
-// those out does not match.
-func (s *signature) again(r *http.Request, body []byte, secret string) (string, error) {
+// again signs the request as its sender should have. The signer adds the
+// headers that must be signed, whether the sender listed them or not.
+func (s *signature) again(r *http.Request, body []byte, secret string) (signature, error) {
 	query := r.URL.Query()
 	query.Del(paramSigned)
 	again := &http.Request{
@@ -223,17 +224,19 @@ func (s *signature) again(r *http.Request, body []byte, secret string) (string, 
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableHeaderHoisting = true })
 	if !s.presigned {
 		if err := signer.SignHTTP(r.Context(), key, again, payload, s.service, s.region, s.at); err != nil {
-			return "", fmt.Errorf("sign the request again: %w", err)
+			return signature{}, fmt.Errorf("sign the request again: %w", err)
 		}
-		_, value, _ := strings.Cut(again.Header.Get(headerAuthKey), "Signature=")
-		return value, nil
+		return fromHeader(again.Header.Get(headerAuthorization), again.Header)
 	}
-	signed, _, err := signer.PresignHTTP(r.Context(), key, again, payload, s.service, s.region, s.at)
+	presigned, _, err := signer.PresignHTTP(r.Context(), key, again, payload, s.service, s.region, s.at)
 	if err != nil {
-		return "", fmt.Errorf("sign the URL again: %w", err)
+		return signature{}, fmt.Errorf("sign the URL again: %w", err)
 	}
-	_, value, _ := strings.Cut(signed, "&"+paramSigned+"=")
-	return value, nil
+	u, err := url.Parse(presigned)
+	if err != nil {
+		return signature{}, fmt.Errorf("read the signed URL: %w", err)
+	}
+	return fromQuery(u.Query())
 }
 
 // refused is an error of STS with status 403, in its own words.
