@@ -103,7 +103,8 @@ const instanceAddress6 = "fd00:ec2::254"
 // byAddress keeps the two link-local addresses apart, as they are on AWS: a
 // connection that arrived at the address of the instance metadata service
 // gets nothing of ECS, and the other way round. Every other address serves
-// all: the paths do not collide.
+// all: the paths do not collide, but for the root, which STS shares with the
+// list of versions.
 func (s *server) byAddress(ecs, instance http.Handler) http.Handler {
 	imds4, imds6 := netip.MustParseAddr(local.IMDSAddress), netip.MustParseAddr(instanceAddress6)
 	ecs4 := netip.MustParseAddr(local.ECSAddress)
@@ -121,7 +122,7 @@ func (s *server) byAddress(ecs, instance http.Handler) http.Handler {
 				return
 			}
 			instance.ServeHTTP(w, r)
-		case at != ecs4 && s.imds != nil && ofInstance(r):
+		case at != ecs4 && s.imds != nil && ofInstance(r) && !s.asksSTS(r):
 			instance.ServeHTTP(w, r)
 		default:
 			ecs.ServeHTTP(w, r)

@@ -43,7 +43,10 @@ type Deps struct {
 	// TaskCredentials are served at /v1/credentials and /v2/credentials. Nil:
 	// no task has any.
 	TaskCredentials TaskCredentials
-	Documents       *metadata.Renderer
+	// STS answers programs that ask about offline credentials, at the root.
+	// Nil: nobody does.
+	STS       STS
+	Documents *metadata.Renderer
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
 	// AllowedHosts are Host names that are answered beside addresses,
@@ -57,6 +60,7 @@ type server struct {
 	runtime         Runtime
 	credentials     Credentials
 	taskCredentials TaskCredentials
+	sts             STS
 	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
@@ -71,6 +75,7 @@ func New(d Deps) http.Handler {
 		runtime:         d.Runtime,
 		credentials:     d.Credentials,
 		taskCredentials: d.TaskCredentials,
+		sts:             d.STS,
 		documents:       &documents{renderer: d.Documents},
 		imds:            d.IMDS,
 		log:             d.Log,
@@ -86,6 +91,7 @@ func New(d Deps) http.Handler {
 func (s *server) ecsRouter() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 
+	r.Handle("/", s.securityTokens())
 	r.Handle("/creds", s.credentialed(sessionCredentials))
 	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
 	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))

@@ -70,6 +70,10 @@ type Options struct {
 	AllowIMDS      bool
 	AllowContainer bool
 
+	// Secret makes offline credentials known again after a restart with the
+	// same one. Empty: they are known to this Service alone.
+	Secret []byte
+
 	// Lifetime is that of assumed and offline roles, 15 minutes to 12 hours.
 	// Zero: STS decides; offline an hour.
 	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
@@ -134,7 +138,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 
 	var source Provider
 	if s.mode == ModeOffline {
-		source = &offline{region: b.region(ctx), account: opts.Account, lifetime: opts.Lifetime}
+		source = newOffline(b.region(ctx), opts)
 	} else {
 		s.base = b
 		source = &stsProvider{base: b, sharedTokenExpiration: opts.SharedTokenExpiration, lifetime: opts.Lifetime}
