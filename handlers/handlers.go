@@ -43,7 +43,13 @@ type Deps struct {
 	// TaskCredentials are served at /v1/credentials and /v2/credentials. Nil:
 	// no task has any.
 	TaskCredentials TaskCredentials
-	Documents       *metadata.Renderer
+	// IsolateCredentials keeps those to the containers of their task. Otherwise,
+	// as with the agent, whoever knows an id may have its credentials.
+	IsolateCredentials bool
+	// Authorization returns what the Authorization header of a request for any
+	// credentials must be. It is asked at every such request. Nil: anything.
+	Authorization func() (string, error)
+	Documents     *metadata.Renderer
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
 	// AllowedHosts are Host names that are answered beside addresses,
@@ -57,6 +63,8 @@ type server struct {
 	runtime         Runtime
 	credentials     Credentials
 	taskCredentials TaskCredentials
+	isolated        bool
+	authorization   func() (string, error)
 	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
@@ -71,6 +79,8 @@ func New(d Deps) http.Handler {
 		runtime:         d.Runtime,
 		credentials:     d.Credentials,
 		taskCredentials: d.TaskCredentials,
+		isolated:        d.IsolateCredentials,
+		authorization:   d.Authorization,
 		documents:       &documents{renderer: d.Documents},
 		imds:            d.IMDS,
 		log:             d.Log,
@@ -79,7 +89,7 @@ func New(d Deps) http.Handler {
 	if d.IMDS != nil {
 		instance = NewIMDS(d.IMDS, d.Log)
 	}
-	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance))
+	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance, tidyPath(s.podIdentityOnly())))
 }
 
 // ecsRouter is the route table of 169.254.170.2.

@@ -17,6 +17,7 @@ import (
 // taskCredentialsFake knows one role of each kind of state.
 type taskCredentialsFake struct {
 	known map[string]bool // false: not delivered yet
+	task  *local.Task
 }
 
 var _ handlers.TaskCredentials = (*taskCredentialsFake)(nil)
@@ -28,16 +29,16 @@ func (f *taskCredentialsFake) ID(task *local.Task, roleType string) string {
 	return "id-of-" + roleType
 }
 
-func (f *taskCredentialsFake) Get(id string) (local.Credentials, error) {
+func (f *taskCredentialsFake) Get(id string) (local.Credentials, *local.Task, error) {
 	delivered, ok := f.known[id]
 	switch {
 	case !ok:
-		return local.Credentials{}, local.Errorf(local.NotFound, "no role of a task has this id")
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "no role of a task has this id")
 	case !delivered:
-		return local.Credentials{}, local.Errorf(local.Unavailable, "not delivered yet")
+		return local.Credentials{}, f.task, local.Errorf(local.Unavailable, "not delivered yet")
 	}
 	return local.Credentials{RoleARN: "arn:aws:iam::111122223333:role/shop-web-task", AccessKeyID: "ASIAEXAMPLEWEB000001",
-		SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, nil
+		SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, f.task, nil
 }
 
 func TestTaskCredentials(t *testing.T) {
