@@ -73,12 +73,13 @@ func (s *server) deliveredTo(r *http.Request, who local.Caller, unknown error, i
 	if local.CodeOf(err) == local.NotFound {
 		return nil, &local.Error{Code: local.Invalid, Name: "InvalidIdInRequest", Msg: prefix + "Credentials not found", Err: err}
 	}
-	if s.isolated && task != nil {
+	pending := local.CodeOf(err) == local.Unavailable
+	if s.isolated && (err == nil || pending) {
 		if err := s.isolate(who, unknown, task, prefix); err != nil {
 			return nil, err
 		}
 	}
-	if local.CodeOf(err) == local.Unavailable {
+	if pending {
 		return nil, &local.Error{Code: local.Unavailable, Name: "CredentialsUninitialized", Msg: prefix + "Credentials uninitialized for ID", Err: err}
 	}
 	if err != nil {
@@ -108,7 +109,7 @@ func (s *server) byID(ctx context.Context, id string) (local.Credentials, *local
 // container that comes through a published port, unless callers have no
 // addresses at all.
 func (s *server) isolate(who local.Caller, unknown error, task *local.Task, prefix string) error {
-	if who.Task != nil && who.Task.ARN == task.ARN {
+	if who.Task != nil && task != nil && who.Task.ARN == task.ARN {
 		return nil
 	}
 	if who.Task == nil {
