@@ -261,7 +261,7 @@ func (c execCommand) credentialsPath(ctx context.Context, s *service, who local.
 	ctx, cancel := context.WithTimeout(ctx, deliveryWait)
 	defer cancel()
 	for {
-		_, err := s.instance.roles.Get(id)
+		_, _, err := s.instance.roles.Get(id)
 		if local.CodeOf(err) != local.Unavailable {
 			return "/v2/credentials/" + id, nil // what else is wrong, the endpoint tells
 		}

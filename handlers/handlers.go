@@ -45,8 +45,14 @@ type Deps struct {
 	TaskCredentials TaskCredentials
 	// STS answers programs that ask about offline credentials, at the root.
 	// Nil: nobody does.
-	STS       STS
-	Documents *metadata.Renderer
+	STS STS
+	// IsolateCredentials keeps those to the containers of their task. Otherwise,
+	// as with the agent, whoever knows an id may have its credentials.
+	IsolateCredentials bool
+	// Authorization returns what the Authorization header of a request for any
+	// credentials must be. It is asked at every such request. Nil: anything.
+	Authorization func() (string, error)
+	Documents     *metadata.Renderer
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
 	// AllowedHosts are Host names that are answered beside addresses,
@@ -61,6 +67,8 @@ type server struct {
 	credentials     Credentials
 	taskCredentials TaskCredentials
 	sts             STS
+	isolated        bool
+	authorization   func() (string, error)
 	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
@@ -76,6 +84,8 @@ func New(d Deps) http.Handler {
 		credentials:     d.Credentials,
 		taskCredentials: d.TaskCredentials,
 		sts:             d.STS,
+		isolated:        d.IsolateCredentials,
+		authorization:   d.Authorization,
 		documents:       &documents{renderer: d.Documents},
 		imds:            d.IMDS,
 		log:             d.Log,
@@ -84,7 +94,7 @@ func New(d Deps) http.Handler {
 	if d.IMDS != nil {
 		instance = NewIMDS(d.IMDS, d.Log)
 	}
-	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance))
+	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance, tidyPath(s.podIdentityOnly())))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
