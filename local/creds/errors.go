@@ -129,6 +129,12 @@ func (a *account) explain(err error, call stsCall) *local.Error {
 	case errors.As(err, &token):
 		e.Code, e.Name = local.Denied, "ExpiredToken"
 		e.Msg = "your AWS SSO login is missing or has expired: " + a.renewHint()
+	case base && usesSSO(leafOf(&a.shared)) && strings.Contains(err.Error(), "unable to cache refreshed SSO token"):
+		e.Code, e.Name = local.Denied, "NoCredentials"
+		e.Msg = "your AWS SSO login was renewed, but ~/.aws/sso/cache cannot be written: make it writable for ecs-local (mounted into its container without :ro), or " + a.renewHint()
+	case base && usesSSO(leafOf(&a.shared)) && strings.Contains(err.Error(), "cached SSO token"):
+		e.Code, e.Name = local.Denied, "ExpiredToken"
+		e.Msg = "your AWS SSO login is missing or has expired: " + a.renewHint()
 	case errors.As(err, &process):
 		// The SDK's text may hold what the process printed.
 		e.Code, e.Name = local.Denied, "CredentialProcessFailed"
