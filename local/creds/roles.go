@@ -141,7 +141,7 @@ func (id *identity) otherName(role local.Role) local.Role {
 
 // same reports whether two roles are one, as far as the identity tells.
 func (id *identity) same(a, b local.Role) bool {
-	return a == b || id != nil && !a.Session() && id.otherName(a) == b
+	return a == b || id != nil && !b.Session() && id.otherName(a) == b
 }
 
 // chainError says that the path of roles, each assumed with the next, comes
