@@ -212,7 +212,7 @@ func TestSignaturesCoverTheRequest(t *testing.T) {
 }
 
 // A header that is signed with a URL stays a header, as for EKS.
-// https://docs.aws.amazon.com/eks/latest/best-practices/identity-and-access-management.html
+// https://github.com/kubernetes-sigs/aws-iam-authenticator/blob/master/pkg/token/token.go
 func TestPresignedURLsCoverTheirHeaders(t *testing.T) {
 	t.Parallel()
 	issuer := creds.NewIssuer("111122223333", nil)
