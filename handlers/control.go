@@ -51,6 +51,7 @@ type Status struct {
 	Started     time.Time         `json:"started"`
 	Listen      map[string]string `json:"listen"` // what → address
 	Runtime     string            `json:"runtime"`
+	Region      string            `json:"region"` // what containers are told
 	Containers  int               `json:"containers"`
 	Tasks       int               `json:"tasks"`
 	Credentials CredentialsStatus `json:"credentials"`
@@ -64,6 +65,12 @@ type CredentialsStatus struct {
 	Account  string    `json:"account,omitempty"`
 	Error    string    `json:"error,omitempty"` // why none can be had, while that lasts
 	Since    time.Time `json:"since,omitzero"`  // when Error came up or went away
+	// Authorization says whether requests for credentials need a token,
+	// Isolated whether a task's credentials are for its containers only, and
+	// Expired whether what is handed out says that it is expired.
+	Authorization bool `json:"authorization"`
+	Isolated      bool `json:"isolated"`
+	Expired       bool `json:"expired,omitempty"`
 	// MFA is nil when the base credentials ask for no code.
 	MFA *MFAStatus `json:"mfa,omitempty"`
 }

@@ -233,6 +233,12 @@ func TestSTSRefusesWhatSTSRefuses(t *testing.T) {
 		}
 		return out, f.hides(aws.Credentials{AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey, SessionToken: *out.Credentials.SessionToken})
 	}()
+	whoever, err := local.RoleSession(appRole, "past")
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := f.service.Issuer().Issue(whoever, -time.Second)
+	ended := f.hides(aws.Credentials{AccessKeyID: past.AccessKeyID, SecretAccessKey: past.SecretAccessKey, SessionToken: past.SessionToken})
 	assume := func(arn, name string, more ...func(*sts.AssumeRoleInput)) func(context.Context, *sts.Client) error {
 		in := &sts.AssumeRoleInput{RoleArn: &arn, RoleSessionName: &name}
 		for _, m := range more {
@@ -261,6 +267,10 @@ func TestSTSRefusesWhatSTSRefuses(t *testing.T) {
 			_, err := c.GetSessionToken(ctx, &sts.GetSessionTokenInput{})
 			return err
 		}, 403, "AccessDenied", "Cannot call GetSessionToken with session credentials"},
+		"credentials that have ended": {ended, func(ctx context.Context, c *sts.Client) error {
+			_, err := c.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+			return err
+		}, 403, "ExpiredToken", "The security token included in the request is expired"},
 		"an action that is not there": {session, func(ctx context.Context, c *sts.Client) error {
 			_, err := c.GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("x")})
 			return err

@@ -8,10 +8,12 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -23,16 +25,17 @@ const (
 	offlineTokenPrefix = "OFFLINE"
 )
 
-// A key id is the prefix, random characters, and a check that tells ours from
-// others and for which account it is: 20 characters, as AWS has them.
+// A key id is the prefix, a number, and a check that tells ours from others and
+// for which account it is: 20 characters, as AWS has them. The numbers start
+// anywhere, and no two of a million in a row are the same.
 const (
-	keyRandom = 4
+	keyNumber = 4
 	keyCheck  = 5
 )
 
 // mostAccounts is for how many accounts, beside its own, an Issuer tells its
 // key ids from others.
-const mostAccounts = 256
+const mostAccounts = 32
 
 // Issuer makes offline credentials and knows them again. It remembers none:
 // what it has to know about them is sealed into their session token. An Issuer
@@ -42,6 +45,7 @@ type Issuer struct {
 	seal      cipher.AEAD
 	secretKey []byte // makes secret access keys of session tokens
 	checkKey  []byte // makes the check in key ids
+	issued    atomic.Uint32
 
 	mu       sync.RWMutex
 	accounts []string // that others than our own were issued for; oldest first
@@ -65,12 +69,14 @@ func NewIssuer(account string, secret []byte) *Issuer {
 	if len(secret) == 0 {
 		secret = randomBytes(sha256.Size)
 	}
-	return &Issuer{
+	i := &Issuer{
 		account:   account,
 		seal:      newSeal(mac(secret, "ecs-local offline session token")),
 		secretKey: mac(secret, "ecs-local offline secret access key"),
 		checkKey:  mac(secret, "ecs-local offline access key id"),
 	}
+	i.issued.Store(binary.BigEndian.Uint32(randomBytes(4)))
+	return i
 }
 
 // Issuer returns what knows the credentials of this Service again: nil unless
@@ -86,8 +92,8 @@ func (s *Service) Issuer() *Issuer {
 // second.
 func (i *Issuer) Issue(whose local.Identity, lifetime time.Duration) local.Credentials {
 	expires := time.Now().UTC().Add(lifetime).Truncate(time.Second)
-	random := rand.Text()[:keyRandom]
-	keyID := offlineKeyPrefix + random + i.check(random, whose.Account)
+	number := i.number()
+	keyID := offlineKeyPrefix + number + i.check(number, whose.Account)
 	token := i.token(claim{
 		KeyID:          keyID,
 		Expires:        expires.Unix(),
@@ -112,14 +118,14 @@ func (i *Issuer) Issue(whose local.Identity, lifetime time.Duration) local.Crede
 // accounts than the own are known once somebody uses credentials for them.
 func (i *Issuer) AccountOf(keyID string) (account string, ok bool) {
 	rest, ok := strings.CutPrefix(keyID, offlineKeyPrefix)
-	if !ok || len(rest) != keyRandom+keyCheck {
+	if !ok || len(rest) != keyNumber+keyCheck {
 		return "", false
 	}
-	random, check := rest[:keyRandom], rest[keyRandom:]
+	number, check := rest[:keyNumber], rest[keyNumber:]
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	for _, account := range append([]string{i.account}, i.accounts...) {
-		if i.check(random, account) == check {
+		if i.check(number, account) == check {
 			return account, true
 		}
 	}
@@ -148,9 +154,15 @@ func (i *Issuer) remember(account string) {
 	i.accounts = append(i.accounts, account)
 }
 
+// number is the middle of the next key id: 20 bits.
+func (i *Issuer) number() string {
+	n := binary.BigEndian.AppendUint32(nil, i.issued.Add(1)<<12)
+	return base32.StdEncoding.EncodeToString(n)[:keyNumber]
+}
+
 // check is the end of a key id.
-func (i *Issuer) check(random, account string) string {
-	sum := mac(i.checkKey, random+"/"+account)
+func (i *Issuer) check(number, account string) string {
+	sum := mac(i.checkKey, number+"/"+account)
 	return base32.StdEncoding.EncodeToString(sum)[:keyCheck]
 }
 

@@ -211,6 +211,32 @@ func TestSignaturesCoverTheRequest(t *testing.T) {
 	}
 }
 
+// A header that is signed with a URL stays a header, as for EKS.
+// https://github.com/kubernetes-sigs/aws-iam-authenticator/blob/master/pkg/token/token.go
+func TestPresignedURLsCoverTheirHeaders(t *testing.T) {
+	t.Parallel()
+	issuer := creds.NewIssuer("111122223333", nil)
+	c := issuer.Issue(identity(t, "arn:aws:iam::111122223333:role/app"), time.Hour)
+	for _, name := range []string{"X-K8s-Aws-Id", "X-Amz-Cluster"} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost:51679/?"+callBody, nil)
+		r.Header.Set(name, "cluster")
+		nothing := sha256.Sum256(nil)
+		signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableHeaderHoisting = true })
+		presigned, _, err := signer.PresignHTTP(t.Context(), aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken},
+			r, hex.EncodeToString(nothing[:]), "sts", "us-east-1", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for value, want := range map[string]string{"cluster": "<nil>", "another": "Denied SignatureDoesNotMatch"} {
+			sent := httptest.NewRequest(http.MethodGet, presigned, nil)
+			sent.Header.Set(name, value)
+			if _, err := issuer.Authenticate(sent, nil); !strings.HasPrefix(codeAndText(err), want) {
+				t.Errorf("%s %s: %s, want %s", name, value, codeAndText(err), want)
+			}
+		}
+	}
+}
+
 func TestOfflineCredentialsAndSignaturesEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -269,7 +295,7 @@ func TestSignatureFromTheFuture(t *testing.T) {
 // However many accounts there are, only so many are kept, the newest.
 func TestIssuerRemembersSoManyAccounts(t *testing.T) {
 	t.Parallel()
-	const own, kept = "111122223333", 256
+	const own, kept = "111122223333", 32
 	issuer := creds.NewIssuer(own, nil)
 	mine := issuer.Issue(local.Identity{Partition: "aws", Account: own, Name: "x"}, time.Hour)
 	var first, last local.Credentials
@@ -284,11 +310,9 @@ func TestIssuerRemembersSoManyAccounts(t *testing.T) {
 			last = issuer.Issue(whose, time.Hour)
 		default:
 			wait.Go(func() {
-				for range 2 {
-					c := issuer.Issue(whose, time.Hour)
-					if account, _ := issuer.AccountOf(c.AccessKeyID); account != whose.Account {
-						t.Errorf("the key is of %q, want %s", account, whose.Account)
-					}
+				c := issuer.Issue(whose, time.Hour)
+				if account, _ := issuer.AccountOf(c.AccessKeyID); account != whose.Account {
+					t.Errorf("the key is of %q, want %s", account, whose.Account)
 				}
 			})
 		}
@@ -307,6 +331,18 @@ func TestIssuerRemembersSoManyAccounts(t *testing.T) {
 		if account, ok := issuer.AccountOf(test.keyID); account != test.account || ok != (test.account != "") {
 			t.Errorf("%s is of %q, want %q", name, account, test.account)
 		}
+	}
+}
+
+func TestNoTwoKeyIDsAreTheSame(t *testing.T) {
+	t.Parallel()
+	issuer := creds.NewIssuer("111122223333", nil)
+	seen := map[string]bool{}
+	for range 10_000 {
+		seen[issuer.Issue(local.Identity{Account: "111122223333"}, time.Hour).AccessKeyID] = true
+	}
+	if len(seen) != 10_000 {
+		t.Errorf("%d ids", len(seen))
 	}
 }
 
