@@ -51,9 +51,9 @@ type Status struct {
 	Started     time.Time         `json:"started"`
 	Listen      map[string]string `json:"listen"` // what → address
 	Runtime     string            `json:"runtime"`
-	Region      string            `json:"region"` // what containers are told
 	Containers  int               `json:"containers"`
 	Tasks       int               `json:"tasks"`
+	Region      string            `json:"region"` // what containers are told
 	Credentials CredentialsStatus `json:"credentials"`
 	Config      *ConfigStatus     `json:"config,omitempty"`
 }
