@@ -68,10 +68,11 @@ type layer struct {
 
 var layers = []layer{
 	{".", []string{"cli"}, "main only hands over to cli"},
-	{"cli", []string{"handlers", "local", "local/config", "local/creds", "local/docker", "local/imds", "local/imdsclient", "local/metadata", "local/scan"}, "cli wires everything; nothing is beside it"},
+	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/imds", "local/imdsclient", "local/metadata", "local/scan"}, "cli wires everything; nothing is beside it"},
 	{"imdstest", []string{"handlers", "local", "local/imds"}, "imdstest is the service for other programs' tests: it joins handler and instance, as cli does"},
 	{"handlers", []string{"local", "local/imds", "local/metadata"}, "handlers ask small interfaces: cli hands in what implements them"},
 	{"local", nil, "local is the words and the rules; everything else builds on it"},
+	{"local/authority", nil, "the authority signs what it is asked to: who may ask is handed in"},
 	{"local/config", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/creds", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/docker", []string{"local"}, "what reads the outside world meets only in cli"},

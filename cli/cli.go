@@ -27,6 +27,11 @@ const (
 // commands is the command line: one field a command.
 type commands struct {
 	Serve      serveCommand              `cmd:"" default:"withargs" help:"Serve the ECS endpoints (the default command)."`
+	Exec       execCommand               `cmd:"" help:"Run a command with credentials and metadata, as in a task: ecs-local exec -- aws sts get-caller-identity"`
+	Env        envCommand                `cmd:"" help:"Print the variables that lead a program to the server."`
+	CA         caCommand                 `cmd:"" name:"ca" help:"Print the certificate of the authority behind --tls-listen."`
+	Rotate     rotateCommand             `cmd:"" help:"Have the server hand out new credentials."`
+	MFA        mfaCommand                `cmd:"" name:"mfa" help:"Give the server the code of your MFA device."`
 	Ready      readyCommand              `cmd:"" help:"Exit with 0 when the server is ready, as the image's health check does."`
 	IMDS       imdsCommand               `cmd:"" name:"imds" help:"Read an instance metadata service: a real one, or ecs-local's."`
 	Scan       scanCommand               `cmd:"" help:"Find the credentials of ECS tasks in an instance metadata service."`
@@ -104,7 +109,14 @@ func report(env environment, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	ended, ok := errors.AsType[exitStatus](err)
+	if ok && ended.reason == nil {
+		return ended.code
+	}
 	fmt.Fprintln(env.stderr, "ecs-local:", err)
+	if ok {
+		return ended.code
+	}
 	if _, ok := errors.AsType[misuse](err); ok {
 		return exitMisuse
 	}

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/imds"
 )
 
@@ -23,6 +24,10 @@ type state struct{ dir string }
 const (
 	identityFile = "instance-identity.pem"
 	secretFile   = "task-credentials.key"
+	// authorityFile has the certificate authority with its key;
+	// authorityCertificateFile, for clients, only the certificate.
+	authorityFile            = "tls-authority.key.pem"
+	authorityCertificateFile = "tls-authority.pem"
 )
 
 // openState opens the directory that --state-dir names, which must be usable,
@@ -139,4 +144,31 @@ func (s state) secret() ([]byte, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails, by its documentation
 	return key, s.write(secretFile, []byte(hex.EncodeToString(key)+"\n"))
+}
+
+// authority returns the certificate authority of the TLS listener, and makes
+// it when there is none yet.
+func (s state) authority() (*authority.Authority, error) {
+	text, err := s.read(authorityFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate authority: %w", err)
+	}
+	if text != nil {
+		a, err := authority.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: remove the file to have a new authority made, which clients have to trust anew", filepath.Join(s.dir, authorityFile), err)
+		}
+		return a, nil
+	}
+	a, err := authority.New()
+	if err == nil {
+		text, err = a.MarshalPEM()
+	}
+	if err == nil {
+		err = errors.Join(s.write(authorityFile, text), s.write(authorityCertificateFile, a.CertificatePEM()))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate authority: %w", err)
+	}
+	return a, nil
 }

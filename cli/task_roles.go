@@ -153,10 +153,10 @@ func (t *taskRoles) id(task *local.Task, roleType string) string {
 }
 
 // Get implements handlers.TaskCredentials.
-func (t *taskRoles) Get(id string) (local.Credentials, error) {
+func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 	role, ok := t.current().all[id]
 	if !ok {
-		return local.Credentials{}, local.Errorf(local.NotFound, "no role of a task has this id")
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "no role of a task has this id")
 	}
 	c, ok := t.refresher.Credentials(role.key.TaskID, role.key.RoleType)
 	known := roleOf(role.task, role.key.RoleType)
@@ -164,13 +164,13 @@ func (t *taskRoles) Get(id string) (local.Credentials, error) {
 	switch {
 	case ok && c.RoleARN == "" && strings.HasPrefix(known, "arn:"):
 		c.RoleARN = known // a namespace of the form "code" does not say
-		return c, nil
+		return c, role.task, nil
 	case ok:
-		return c, nil
+		return c, role.task, nil
 	case known == "" && scanned:
-		return local.Credentials{}, local.Errorf(local.NotFound, "the task has no such role")
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "the task has no such role")
 	default:
-		return local.Credentials{}, local.Errorf(local.Unavailable, "no scan has found credentials of %s for %s yet", known, role.key)
+		return local.Credentials{}, role.task, local.Errorf(local.Unavailable, "no scan has found credentials of %s for %s yet", known, role.key)
 	}
 }
 

@@ -43,7 +43,16 @@ type Deps struct {
 	// TaskCredentials are served at /v1/credentials and /v2/credentials. Nil:
 	// no task has any.
 	TaskCredentials TaskCredentials
-	Documents       *metadata.Renderer
+	// STS answers programs that ask about offline credentials, at the root.
+	// Nil: nobody does.
+	STS STS
+	// IsolateCredentials keeps those to the containers of their task. Otherwise,
+	// as with the agent, whoever knows an id may have its credentials.
+	IsolateCredentials bool
+	// Authorization returns what the Authorization header of a request for any
+	// credentials must be. It is asked at every such request. Nil: anything.
+	Authorization func() (string, error)
+	Documents     *metadata.Renderer
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
 	// AllowedHosts are Host names that are answered beside addresses,
@@ -57,6 +66,9 @@ type server struct {
 	runtime         Runtime
 	credentials     Credentials
 	taskCredentials TaskCredentials
+	sts             STS
+	isolated        bool
+	authorization   func() (string, error)
 	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
@@ -71,6 +83,9 @@ func New(d Deps) http.Handler {
 		runtime:         d.Runtime,
 		credentials:     d.Credentials,
 		taskCredentials: d.TaskCredentials,
+		sts:             d.STS,
+		isolated:        d.IsolateCredentials,
+		authorization:   d.Authorization,
 		documents:       &documents{renderer: d.Documents},
 		imds:            d.IMDS,
 		log:             d.Log,
@@ -79,13 +94,14 @@ func New(d Deps) http.Handler {
 	if d.IMDS != nil {
 		instance = NewIMDS(d.IMDS, d.Log)
 	}
-	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance))
+	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance, tidyPath(s.podIdentityOnly())))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
 func (s *server) ecsRouter() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 
+	r.Handle("/", s.securityTokens())
 	r.Handle("/creds", s.credentialed(sessionCredentials))
 	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
 	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))

@@ -23,6 +23,9 @@ type File struct {
 	InstanceTags map[string]string
 	VPCID        string
 	Tasks        []Task // in the order of the file
+	// Roles are the options of the sessions of roles: name, path/name or ARN
+	// → options.
+	Roles map[string]local.SessionOptions
 	// IMDS describes the instance metadata service. Nil: the file does not.
 	IMDS *Section
 }
@@ -100,6 +103,7 @@ func (r *reader) file(n *value, f *File) {
 			r.task(n, &t)
 			f.Tasks = append(f.Tasks, t)
 		})},
+		{"roles", r.roles(&f.Roles)},
 		{"imds", r.section(&f.IMDS)},
 	})
 }

@@ -178,7 +178,7 @@ func TestDocumentedFile(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	t.Parallel()
-	const names = "cluster, region, account-id, container-instance-tags, vpc-id, tasks, imds"
+	const names = "cluster, region, account-id, container-instance-tags, vpc-id, tasks, roles, imds"
 	for _, test := range []struct {
 		name string
 		text string

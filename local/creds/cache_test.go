@@ -399,7 +399,7 @@ func TestIdentityIsAskedForOncePerBaseCredentials(t *testing.T) {
 func TestOfflineCredentialsAreWellFormed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o := &offline{region: "cn-north-1", account: "000000000000"}
+		o := newOffline("cn-north-1", Options{Account: "000000000000"})
 		c, _ := o.Credentials(context.Background(), local.Role{Name: "team/web"}, "web")
 		d, _ := o.Credentials(context.Background(), web, "web")
 		e, _ := o.Credentials(context.Background(), local.Role{}, "web")

@@ -71,6 +71,10 @@ type Options struct {
 	AllowIMDS      bool
 	AllowContainer bool
 
+	// Secret makes offline credentials known again after a restart with the
+	// same one. Empty: they are known to this Service alone.
+	Secret []byte
+
 	// Lifetime is how long credentials live that are handed out, a second to
 	// 12 hours, but never longer than they really do. STS knows none under 15
 	// minutes: below, credentials of 15 minutes are said to end earlier, and
@@ -157,7 +161,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 
 	var source Provider
 	if s.mode == ModeOffline {
-		source = &offline{region: b.region(ctx), account: opts.Account, lifetime: opts.Lifetime}
+		source = newOffline(b.region(ctx), opts)
 	} else {
 		s.base = b
 		s.sts = &stsProvider{base: b, sharedTokenExpiration: opts.SharedTokenExpiration, lifetime: opts.Lifetime}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// controlFlags say where the control API of a server that runs is.
+type controlFlags struct {
+	ControlListen string        `env:"ECS_LOCAL_CONTROL_LISTEN" default:"127.0.0.1:51680" placeholder:"ADDRESS" help:"Where the server's control API listens (${default})."`
+	Timeout       time.Duration `default:"15s" help:"How long to wait for the answer (${default})."`
+}
+
+// maxControlAnswer is more than any answer of the control API has.
+const maxControlAnswer = 16 << 20
+
+// call sends a request to the control API. body, unless nil, goes out as
+// JSON; the answer comes into result: JSON, or the bytes when it is a
+// *[]byte. An error has what the server says about it.
+func (f controlFlags) call(ctx context.Context, method, path string, body, result any) error {
+	if f.ControlListen == "" {
+		return misuse{fmt.Errorf("the control API is turned off (ECS_LOCAL_CONTROL_LISTEN is empty): give its address with --control-listen")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+	defer cancel()
+	var sent io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+		sent = bytes.NewReader(encoded)
+	}
+	url := "http://" + dialable(f.ControlListen) + path
+	request, err := http.NewRequestWithContext(ctx, method, url, sent)
+	if err != nil {
+		return misuse{fmt.Errorf("%q is not an address like 127.0.0.1:51680: %w", f.ControlListen, err)}
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := controlClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("no answer from %s: is \"ecs-local serve\" running with this --control-listen? (%w)", url, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxControlAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", url, err)
+	}
+	if response.StatusCode >= http.StatusBadRequest {
+		var said struct{ Code, Message string }
+		_ = json.Unmarshal(answer, &said) // what is no JSON is another program's
+		return fmt.Errorf("%s", cmp.Or(said.Message, url+" answered "+response.Status+", which is not ecs-local's answer: check --control-listen"))
+	}
+	if raw, ok := result.(*[]byte); ok {
+		*raw = answer
+		return nil
+	}
+	if err := json.Unmarshal(answer, result); err != nil {
+		return fmt.Errorf("%s gave an answer that is not ecs-local's: check --control-listen (%w)", url, err)
+	}
+	return nil
+}
+
+// controlClient goes straight to the server: a proxy would be asked to reach
+// a loopback address of its own.
+var controlClient = &http.Client{Transport: &http.Transport{}}

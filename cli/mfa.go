@@ -1,0 +1,29 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// mfaCommand is "ecs-local mfa".
+type mfaCommand struct {
+	controlFlags
+	Code string `arg:"" help:"The six digits that the MFA device shows."`
+}
+
+// Run sends POST /v1/credentials/mfa.
+func (c mfaCommand) Run(ctx context.Context, env environment) error {
+	var result struct {
+		MFA struct {
+			Serial string
+			Until  time.Time
+		}
+	}
+	if err := c.call(ctx, http.MethodPost, "/v1/credentials/mfa", map[string]string{"code": c.Code}, &result); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(env.stdout, "logged in with %s until %s\n", result.MFA.Serial, result.MFA.Until.Local().Format("2006-01-02 15:04 MST"))
+	return err
+}
