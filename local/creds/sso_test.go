@@ -232,7 +232,7 @@ func TestSSOLoginIsUsedAtOnce(t *testing.T) {
 			t.Errorf("got %q", e.Msg)
 		}
 		time.Sleep(time.Second)
-		s.mustFail(local.Role{})
+		_ = s.mustFail(local.Role{})
 		login(t, home, "my-sso", expires, false)
 		time.Sleep(time.Second)
 		s.mustGet(local.Role{}, "web")

@@ -114,7 +114,13 @@ func (p *stsProvider) assume(ctx context.Context, a *account, role local.Role, s
 	call.doing = "AssumeRole of " + call.roleARN
 
 	client := a.sts
-	if opts.Source != "" {
+	if opts.Source == "" {
+		// First, and not when the call is signed: that would be tried again
+		// as often as the call.
+		if _, err := a.Retrieve(ctx); err != nil {
+			return local.Credentials{}, a.explain(err, call)
+		}
+	} else {
 		source, err := p.source(ctx, a, roles, role, session)
 		if err != nil {
 			return local.Credentials{}, err
