@@ -112,7 +112,7 @@ func TestRotation(t *testing.T) {
 		}
 	}
 	before := keys()
-	s.send("POST", "/v1/credentials/rotate", `{"role": "arn:aws:iam::000000000000:role/one"}`)
+	s.send("POST", "/v1/credentials/rotate", `{"role": "arn:aws:iam::111122223333:role/one"}`)
 	changed(before, "/role/one")
 	before = keys()
 	s.send("POST", "/v1/credentials/rotate", `{"session": true}`)
