@@ -140,10 +140,10 @@ func (s *server) ecsRouter() *mux.Router {
 		r.Handle(at+"/task/stats", s.identified(v, taskStats))
 	}
 
-	protection, fault := s.taskProtection(), s.networkFault()
+	taskProtection, networkFault := s.taskProtection(), s.networkFault()
 	for _, at := range []string{"/api", "/api/containers/{id}", "/api/{id}"} {
-		r.Handle(at+"/task-protection/v1/state", protection)
-		r.Handle(at+"/fault/v1/{kind:network-blackhole-port|network-latency|network-packet-loss}/{action:start|stop|status}", fault)
+		r.Handle(at+"/task-protection/v1/state", taskProtection)
+		r.Handle(at+"/fault/v1/{kind:network-blackhole-port|network-latency|network-packet-loss}/{action:start|stop|status}", networkFault)
 	}
 
 	r.NotFoundHandler = s.unrouted("ecs")

@@ -23,9 +23,6 @@ const (
 	PacketLoss    Kind = "network-packet-loss"
 )
 
-// Kinds are all kinds, in the order of the documentation.
-var Kinds = []Kind{BlackholePort, Latency, PacketLoss}
-
 // noun is how a message names a latency or a loss.
 func (k Kind) noun() string {
 	if k == Latency {
