@@ -81,7 +81,7 @@ var layers = []layer{
 	{"local/imdsclient", []string{"local"}, "the client knows no server of ours: it talks to real instances too"},
 	{"local/scan", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/metadata", []string{"local"}, "documents are made of local values and nothing else"},
-	{"local/protection", []string{"local"}, "protection is kept in memory: what calls it is handed in nowhere"},
+	{"local/protection", []string{"local"}, "protection is kept in memory and calls nobody"},
 }
 
 // keeper is the only package of ours, with those below it, that may import a

@@ -50,7 +50,7 @@ func (c *control) protectionOf(task *local.Task) protectionOf {
 
 // errNoAgentAPI is the answer of a control API that knows nothing of the agent
 // API.
-var errNoAgentAPI = local.Errorf(local.NotFound, "the agent API is off: start ecs-local with it")
+var errNoAgentAPI = local.Errorf(local.NotFound, "this control API knows of no agent API: ask that of the ecs-local which serves the tasks")
 
 // protectionChange is the body of PUT /v1/protection/{task}.
 type protectionChange struct {
