@@ -60,6 +60,8 @@ const (
 	LabelTaskMemory       = "ecs-local.task-memory"
 	LabelNetworkMode      = "ecs-local.network-mode"
 	LabelType             = "ecs-local.type"
+	LabelServiceTask      = "ecs-local.service-task"    // true, false
+	LabelFaultInjection   = "ecs-local.fault-injection" // true, false
 )
 
 // Labels that Compose puts on what it creates.

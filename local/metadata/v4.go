@@ -69,6 +69,8 @@ func newTaskV4(t *local.Task, withTags bool) taskV4 {
 		AvailabilityZone:   availabilityZone(t),
 		LaunchType:         t.LaunchType,
 		ServiceName:        t.ServiceName,
+
+		FaultInjectionEnabled: t.FaultInjection,
 	}
 	if t.LaunchType != launchExternal {
 		doc.AvailabilityZoneID = t.ZoneID
