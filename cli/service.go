@@ -48,6 +48,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 			s.close()
 		}
 	}()
+	if l := flags.CredentialsLifetime; l != 0 && l < shortestLife {
+		return nil, misuse{fmt.Errorf("--credentials-lifetime %s is too short to deliver credentials in: give %s to 12h", l, shortestLife)}
+	}
 	inherited, err := inherit()
 	if err != nil {
 		return nil, misuse{err}
@@ -64,7 +67,7 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 	if s.state, err = openState(flags.StateDir, log); err != nil {
 		return nil, err
 	}
-	secret, err := s.state.secret()
+	secret, err := s.state.secret(flags.StateKey)
 	if err != nil {
 		return nil, fmt.Errorf("keep the key of the ids of task credentials: %w", err)
 	}

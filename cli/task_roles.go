@@ -30,6 +30,7 @@ type taskRoles struct {
 	settings  *settings
 	refresher *scan.Refresher
 	secret    []byte // makes ids
+	arn       func(local.Role) string
 	log       *slog.Logger
 
 	ids atomic.Pointer[taskIDs]
@@ -162,8 +163,11 @@ func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 	known := roleOf(role.task, role.key.RoleType)
 	_, scanned := t.refresher.Report()
 	switch {
-	case ok && c.RoleARN == "" && strings.HasPrefix(known, "arn:"):
-		c.RoleARN = known // a namespace of the form "code" does not say
+	case ok && c.RoleARN == "":
+		// A namespace of the form "code" does not say.
+		if role, err := local.ParseRole(known); err == nil {
+			c.RoleARN = t.arn(role)
+		}
 		return c, role.task, nil
 	case ok:
 		return c, role.task, nil

@@ -226,7 +226,9 @@ func (s *Service) accountReplaced() {
 // those of the session are dropped; an open MFA session stays.
 func (s *Service) Rotate(role *local.Role) []local.Role {
 	var id *identity
-	if s.base != nil {
+	if s.base == nil {
+		id = s.health.next.(*offline).identity()
+	} else {
 		id = s.base.knownIdentity()
 		if a := s.base.current.Load(); a != nil && (role == nil || role.Session()) {
 			a.expire()
