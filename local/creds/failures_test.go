@@ -255,6 +255,38 @@ func TestNoNetwork(t *testing.T) {
 	}
 }
 
+// TestBaseCredentialsThatSTSRefusesAreHadAnew says that credentials which were
+// ended before their time, or have no expiry, do not stay in use.
+func TestBaseCredentialsThatSTSRefusesAreHadAnew(t *testing.T) {
+	for name, code := range map[string]string{"expired": "ExpiredToken", "deleted": "InvalidClientTokenId"} {
+		for _, role := range []local.Role{{ARN: roleARN}, {Name: "web"}} {
+			t.Run(name+" "+role.String(), func(t *testing.T) {
+				home := setAWS(t, nil)
+				keys := writeFile(t, home, "keys", baseKey, 0o600)
+				writeFile(t, home, "config", "[default]\ncredential_process = "+process(t, home, fmt.Sprintf(
+					`echo '{"Version":1,"AccessKeyId":"'$(cat %s)'","SecretAccessKey":%q,"SessionToken":%q}'`, keys, baseSecret, baseToken))+"\n", 0o600)
+				f := newFakeSTS(t)
+				f.setBehaviour(func(w http.ResponseWriter, _ *http.Request, c call) bool {
+					if c.KeyID == otherKey {
+						return false
+					}
+					stsError(w, 403, code, "")
+					return true
+				})
+				s := newService(t, f, creds.Options{})
+				s.keep(otherKey)
+				if e := s.mustFail(role); e.Name != code {
+					t.Errorf("got %s", e.Name)
+				}
+				writeFile(t, home, "keys", otherKey, 0o600)
+				if _, err := s.Uncached().Credentials(t.Context(), role, "web"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
 // TestFailedRenewalIsLogged says that the log has what a client does not get
 // to see while the old keys are good.
 func TestFailedRenewalIsLogged(t *testing.T) {
