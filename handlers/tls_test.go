@@ -32,7 +32,7 @@ func TestTLS(t *testing.T) {
 	f := newFixture(t)
 	f.runtime.dir.Store(local.NewDirectory(containers()[:1], "", local.Facts{}).Static())
 	h := f.with(handlers.Deps{
-		TaskCredentials: rolesOf(containers(), "shop"), IsolateCredentials: true, Authorization: wantsToken, IMDS: newService(t, imds.Config{}),
+		TaskCredentials: rolesOf(containers(), "shop"), IsolateCredentials: true, Authorization: wantsToken, AllowedHosts: []string{"ecs.example.test"}, IMDS: newService(t, imds.Config{}),
 	})
 	refusals := &bytes.Buffer{}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
