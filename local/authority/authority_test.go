@@ -236,7 +236,11 @@ func TestCertificatesAreKeptAndRenewed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return state.PeerCertificates[0].SerialNumber.String()
+			leaf, issuer := state.PeerCertificates[0], state.PeerCertificates[1]
+			if leaf.NotAfter.After(issuer.NotAfter) {
+				t.Errorf("valid until %s, its authority until %s", leaf.NotAfter, issuer.NotAfter)
+			}
+			return leaf.SerialNumber.String()
 		}
 		first := serial()
 		time.Sleep(300 * day)
