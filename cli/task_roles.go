@@ -54,12 +54,13 @@ type taskRole struct {
 
 // run puts roles into the namespace when containers come and go.
 func (t *taskRoles) run(ctx context.Context) {
+	changed := t.runtime.changes.subscribe()
 	t.feed()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.runtime.changed:
+		case <-changed:
 			t.feed()
 		}
 	}

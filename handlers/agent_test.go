@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -22,8 +21,6 @@ import (
 	"github.com/ecs-local/ecs-local/local/metadata"
 	"github.com/ecs-local/ecs-local/local/protection"
 )
-
-var updateGolden = flag.Bool("update", false, "write the golden files anew")
 
 // agent is a handler of the agent API over fakes, and the control API beside
 // it.
@@ -489,7 +486,7 @@ func TestControlRefusesToProtectATaskOfNoService(t *testing.T) {
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden.txt")
-	if *updateGolden {
+	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
