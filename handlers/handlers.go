@@ -101,6 +101,8 @@ func (s *server) ecsRouter() *mux.Router {
 			r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
 			r.Handle(at+"/stats", s.identified(v, containerStats))
 			r.Handle(at+"/task/stats", s.identified(v, taskStats))
+			r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+			r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
 		}
 	}
 
@@ -119,6 +121,8 @@ func (s *server) ecsRouter() *mux.Router {
 		r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
 		r.Handle(at+"/stats", s.identified(v, containerStats))
 		r.Handle(at+"/task/stats", s.identified(v, taskStats))
+		r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+		r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
 	}
 
 	r.NotFoundHandler = s.unrouted("ecs")
