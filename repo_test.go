@@ -80,6 +80,7 @@ var layers = []layer{
 	{"local/imdsclient", []string{"local"}, "the client knows no server of ours: it talks to real instances too"},
 	{"local/scan", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/metadata", []string{"local"}, "documents are made of local values and nothing else"},
+	{"local/metadatafile", []string{"local"}, "the file is made of local values; the snapshots come from cli"},
 }
 
 // keeper is the only package of ours, with those below it, that may import a
