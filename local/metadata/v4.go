@@ -3,6 +3,7 @@ package metadata
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,13 +73,27 @@ func newTaskV4(t *local.Task, withTags bool) taskV4 {
 	}
 	doc.VPCID, doc.AvailabilityZoneID = vpcID(t), availabilityZoneID(t)
 	doc.ClockDrift, doc.EphemeralStorage = newClockDrift(t), newEphemeralStorage(t)
-	for _, c := range t.Containers {
+	for _, c := range pausesFirst(t) {
 		doc.Containers = append(doc.Containers, newContainerV4(t, c))
 	}
 	if withTags {
 		doc.TaskTags, doc.ContainerInstanceTags = t.Tags, instanceTags(t)
 	}
 	return doc
+}
+
+// pausesFirst returns the task's containers with the pause containers, which a
+// task with Service Connect has in the network mode bridge, before the others.
+func pausesFirst(t *local.Task) []*local.Container {
+	rank := func(c *local.Container) int {
+		if c.Type == typePause && t.NetworkModeOf(c) != local.AWSVPC {
+			return 0
+		}
+		return 1
+	}
+	list := slices.Clone(t.Containers)
+	slices.SortStableFunc(list, func(a, b *local.Container) int { return cmp.Compare(rank(a), rank(b)) })
+	return list
 }
 
 func newContainerV4(t *local.Task, c *local.Container) containerV4 {

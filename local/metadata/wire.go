@@ -12,8 +12,11 @@ import (
 // what they print and what they leave out is the same:
 // https://github.com/aws/amazon-ecs-agent/tree/master/ecs-agent/tmds/handlers
 
-// typeNormal is the type of all containers but the agent's own.
-const typeNormal = "NORMAL"
+// The types of containers: all but the agent's own are NORMAL.
+const (
+	typeNormal = "NORMAL"
+	typePause  = "CNI_PAUSE"
+)
 
 // limits is used for tasks (processors, MiB) and containers (CPU units, MiB).
 type limits struct {

@@ -51,4 +51,3 @@ func TestWhatAContainerPutsThere(t *testing.T) {
 		}
 	})
 }
-
