@@ -424,6 +424,23 @@ func TestFargateHasNoFile(t *testing.T) {
 	})
 }
 
+// The root itself can be the directory of the only container, whatever its
+// path looks like.
+func TestTheRootItself(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, root, web(asks(root+"/x/../")))
+		if doc := r.content(""); doc["MetadataFileStatus"] != "READY" {
+			t.Errorf("got %v", doc)
+		}
+		r.become()
+		if names := r.names(""); names != nil {
+			t.Errorf("once gone there is %v", names)
+		}
+	})
+}
+
 // A problem that somebody mends is over without a change of the containers.
 func TestRetry(t *testing.T) {
 	t.Parallel()
