@@ -29,6 +29,7 @@ type commands struct {
 	Serve      serveCommand              `cmd:"" default:"withargs" help:"Serve the ECS endpoints (the default command)."`
 	Exec       execCommand               `cmd:"" help:"Run a command with credentials and metadata, as in a task: ecs-local exec -- aws sts get-caller-identity"`
 	Env        envCommand                `cmd:"" help:"Print the variables that lead a program to the server."`
+	CA         caCommand                 `cmd:"" name:"ca" help:"Print the certificate of the authority behind --tls-listen."`
 	Rotate     rotateCommand             `cmd:"" help:"Have the server hand out new credentials."`
 	MFA        mfaCommand                `cmd:"" name:"mfa" help:"Give the server the code of your MFA device."`
 	Ready      readyCommand              `cmd:"" help:"Exit with 0 when the server is ready, as the image's health check does."`

@@ -79,7 +79,7 @@ func (c execCommand) Run(ctx context.Context, env environment) error {
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	token := rand.Text() + rand.Text()
-	s, err := newService(serving, c.serverFlags, listenFlags{Listen: "127.0.0.1:0"}, env, log)
+	s, err := newService(serving, c.serverFlags, listenFlags{Listen: "127.0.0.1:0"}, func() (string, error) { return token, nil }, env, log)
 	if err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func (c execCommand) credentialsPath(ctx context.Context, s *service, who local.
 	ctx, cancel := context.WithTimeout(ctx, deliveryWait)
 	defer cancel()
 	for {
-		_, err := s.instance.roles.Get(id)
+		_, _, err := s.instance.roles.Get(id)
 		if local.CodeOf(err) != local.Unavailable {
 			return "/v2/credentials/" + id, nil // what else is wrong, the endpoint tells
 		}

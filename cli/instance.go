@@ -123,21 +123,14 @@ type instance struct {
 	log       *slog.Logger
 }
 
-func (c serverFlags) newInstance(containers *source, s *settings, source *creds.Service, counted *scanMetrics, log *slog.Logger) (*instance, error) {
-	kept, err := openState(c.StateDir, log)
+func (c serverFlags) newInstance(s *service, secret []byte, counted *scanMetrics) (*instance, error) {
+	log := s.log
+	identity, err := s.state.identity()
 	if err != nil {
 		return nil, err
 	}
-	identity, err := kept.identity()
-	if err != nil {
-		return nil, err
-	}
-	secret, err := kept.secret()
-	if err != nil {
-		return nil, fmt.Errorf("keep the key of the ids of task credentials: %w", err)
-	}
-	i := &instance{state: kept, kept: identity != nil, log: log}
-	i.service, err = imds.New(s.current().imds, imds.Deps{Provider: instanceProvider(source.Uncached()), Identity: identity, Logger: log})
+	i := &instance{state: s.state, kept: identity != nil, log: log}
+	i.service, err = imds.New(s.settings.current().imds, imds.Deps{Provider: instanceProvider(s.credentials.Uncached()), Identity: identity, Logger: log})
 	if err != nil {
 		return nil, misuse{err}
 	}
@@ -156,7 +149,7 @@ func (c serverFlags) newInstance(containers *source, s *settings, source *creds.
 		i.close()
 		return nil, err
 	}
-	i.roles = &taskRoles{runtime: containers, service: i.service, settings: s, refresher: i.refresher, secret: secret, log: log}
+	i.roles = &taskRoles{runtime: s.containers, service: i.service, settings: s.settings, refresher: i.refresher, secret: secret, arn: s.roleARN, log: log}
 	return i, nil
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +32,7 @@ type server struct {
 	flag     string // the flag that sets its address
 	address  string
 	handler  http.Handler
+	tls      *tls.Config // nil: plain HTTP
 	listener net.Listener
 	http     *http.Server
 }
@@ -57,6 +59,7 @@ func (s *server) listen(log *slog.Logger) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       handlers.ConnContext,
+		TLSConfig:         s.tls,
 		// "OPTIONS *" is the handler's to answer.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -77,10 +80,18 @@ func (s *server) serve(ctx context.Context) error {
 		}
 		stopped <- err
 	}()
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.answer(); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", s.name, err)
 	}
 	return <-stopped
+}
+
+// answer serves until the server is shut down.
+func (s *server) answer() error {
+	if s.tls != nil {
+		return s.http.ServeTLS(s.listener, "", "")
+	}
+	return s.http.Serve(s.listener)
 }
 
 // limitBody is http.MaxBytesHandler for the few requests that have a body.

@@ -12,7 +12,11 @@ type serverFlags struct {
 	Runtime     string `env:"ECS_LOCAL_RUNTIME" enum:"auto,docker,static" default:"auto" help:"auto: docker when there is a socket, else static. static: tasks from the file, or one built-in task."`
 	IMDSTokens  string `name:"imds-tokens" env:"ECS_LOCAL_IMDS_TOKENS" enum:",optional,required" default:"" help:"optional or required: whether instance metadata is for requests with a token only (optional, or what the file says)."`
 	Config      string `env:"ECS_LOCAL_CONFIG" placeholder:"FILE" help:"Configuration file (YAML)."`
-	StateDir    string `env:"ECS_LOCAL_STATE_DIR" placeholder:"DIR" help:"Where to keep what is to be the same after a restart: the keys of the instance's identity, and of the ids of task credentials."`
+	StateDir    string `env:"ECS_LOCAL_STATE_DIR" placeholder:"DIR" help:"Where to keep what is to be the same after a restart: the keys of the instance's identity, of the ids of task credentials, and of the certificate authority."`
+	StateKey    string `env:"ECS_LOCAL_STATE_KEY" placeholder:"SECRET" help:"What ids of task credentials and offline credentials are made from, instead of a key in the state directory: 16 characters or more."`
+
+	CredentialsLifetime time.Duration `env:"ECS_LOCAL_CREDENTIALS_LIFETIME" placeholder:"DURATION" help:"How long credentials live, 5s to 12h: a short time such as 2m shows how a program renews them (what STS gives)."`
+	CredentialsExpired  bool          `env:"ECS_LOCAL_CREDENTIALS_EXPIRED" help:"Hand out credentials that say they are expired already, to see what a program does."`
 
 	ScanEndpoint string        `env:"ECS_LOCAL_SCAN_ENDPOINT" placeholder:"URL" help:"Instance metadata service whose iam-ecs namespaces are scanned for task credentials (our own)."`
 	ScanInterval time.Duration `env:"ECS_LOCAL_SCAN_INTERVAL" placeholder:"DURATION" help:"Time between two scans (1s; 15m with --scan-endpoint)."`
@@ -24,6 +28,7 @@ type serverFlags struct {
 // serveCommand is "ecs-local serve".
 type serveCommand struct {
 	listenFlags
+	authorizationFlags
 	serverFlags
 	LogLevel  string `env:"ECS_LOCAL_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat string `env:"ECS_LOCAL_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
@@ -34,6 +39,8 @@ type listenFlags struct {
 	Listen              string   `env:"ECS_LOCAL_LISTEN" default:"127.0.0.1:51679" placeholder:"ADDRESS" help:"Where to serve containers (${default}). The image sets :80."`
 	ControlListen       string   `env:"ECS_LOCAL_CONTROL_LISTEN" default:"127.0.0.1:51680" placeholder:"ADDRESS" help:"Where to serve the control API (${default}); empty turns it off. The image sets :51680."`
 	IntrospectionListen string   `env:"ECS_LOCAL_INTROSPECTION_LISTEN" default:"" placeholder:"ADDRESS" help:"Where to serve the agent's introspection API (off). The image sets :51678."`
+	TLSListen           string   `name:"tls-listen" env:"ECS_LOCAL_TLS_LISTEN" default:"" placeholder:"ADDRESS" help:"Where to serve containers by HTTPS too, with certificates of an authority of its own (off)."`
+	IsolateCredentials  bool     `env:"ECS_LOCAL_ISOLATE_CREDENTIALS" default:"true" negatable:"" help:"Give a task's credentials to containers of that task only (on)."`
 	AllowedHosts        []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
 }
 
@@ -41,7 +48,11 @@ type listenFlags struct {
 func (c serveCommand) Run(ctx context.Context, env environment) error {
 	log, flush := newLog(env.stderr, c.LogLevel, c.LogFormat)
 	defer flush()
-	s, err := newService(ctx, c.serverFlags, c.listenFlags, env, log)
+	authorization, err := c.authorization()
+	if err != nil {
+		return misuse{said(err)}
+	}
+	s, err := newService(ctx, c.serverFlags, c.listenFlags, authorization, env, log)
 	if err != nil {
 		return err
 	}

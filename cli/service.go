@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/creds"
 )
 
@@ -24,21 +26,31 @@ type service struct {
 	containers  *source
 	credentials *creds.Service
 	instance    *instance
-	servers     []server // that of the containers is the first
+	state       state
+	authority   *authority.Authority // nil without TLS
+	servers     []server             // that of the containers is the first
 	log         *slog.Logger
+
+	authorization func() (string, error) // nil: none is wanted
+	expired       bool                   // what is handed out says that it is expired
+	isolated      bool                   // a task's credentials are for its containers
 
 	followed chan error // how following the containers ended
 	closers  []func()   // in the order in which they were made
 }
 
-// newService makes everything and opens the listeners.
-func newService(ctx context.Context, flags serverFlags, listen listenFlags, env environment, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, followed: make(chan error, 1)}
+// newService makes everything and opens the listeners. Unless authorization is
+// nil, requests for credentials need the token that it returns.
+func newService(ctx context.Context, flags serverFlags, listen listenFlags, authorization func() (string, error), env environment, log *slog.Logger) (_ *service, err error) {
+	s := &service{log: log, followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, expired: flags.CredentialsExpired}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
+	if l := flags.CredentialsLifetime; l != 0 && l < shortestLife {
+		return nil, misuse{fmt.Errorf("--credentials-lifetime %s is too short to deliver credentials in: give %s to 12h", l, shortestLife)}
+	}
 	inherited, err := inherit()
 	if err != nil {
 		return nil, misuse{err}
@@ -52,25 +64,27 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, env 
 	}
 	spendMemory()
 	s.follow(ctx)
-	facts := s.settings.current().facts
-	if s.credentials, err = creds.New(ctx, creds.Options{
-		Mode:                  creds.Mode(flags.Credentials),
-		Region:                facts.Region,
-		Account:               facts.Account,
-		STSEndpoint:           inherited.stsEndpoint,
-		SharedTokenExpiration: inherited.sharedTokenExpiration,
-		AllowIMDS:             flags.AllowIMDSCredentials,
-		AllowContainer:        flags.AllowContainerCredentials,
-		Log:                   log,
-	}); err != nil {
+	if s.state, err = openState(flags.StateDir, log); err != nil {
 		return nil, err
+	}
+	secret, err := s.state.secret(flags.StateKey)
+	if err != nil {
+		return nil, fmt.Errorf("keep the key of the ids of task credentials: %w", err)
+	}
+	if s.credentials, err = creds.New(ctx, flags.credentialsOptions(s.settings.current(), inherited, secret, log)); err != nil {
+		return nil, misuse{err}
 	}
 	s.closers = append(s.closers, s.credentials.Close)
 	counted := newMetrics(s.containers)
-	if s.instance, err = flags.newInstance(s.containers, s.settings, s.credentials, newScanMetrics(counted), log); err != nil {
+	if s.instance, err = flags.newInstance(s, secret, newScanMetrics(counted)); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.instance.close)
+	if listen.TLSListen != "" {
+		if s.authority, err = s.state.authority(); err != nil {
+			return nil, err
+		}
+	}
 	s.addServers(listen, env, inherited, counted)
 	for i := range s.servers {
 		if err := s.servers[i].listen(log); err != nil {
@@ -99,13 +113,14 @@ func (s *service) close() {
 
 // addServers adds a listener for each address that is given.
 func (s *service) addServers(listen listenFlags, env environment, inherited inherited, counted *metrics.Set) {
-	s.servers = []server{{
-		name: "ecs", flag: "--listen", address: listen.Listen,
-		handler: handlers.New(handlers.Deps{
-			Runtime: s.containers, Credentials: s.credentials, IMDS: s.instance.service, TaskCredentials: s.instance.roles,
-			Documents: inherited.documents, AllowedHosts: listen.AllowedHosts, Log: s.log,
-		}),
-	}}
+	containers := handlers.New(s.deps(listen, inherited))
+	s.servers = []server{{name: "ecs", flag: "--listen", address: listen.Listen, handler: containers}}
+	if s.authority != nil {
+		s.servers = append(s.servers, server{
+			name: "tls", flag: "--tls-listen", address: listen.TLSListen, handler: containers,
+			tls: s.authority.TLSConfig(handlers.AllowedHost(listen.AllowedHosts)),
+		})
+	}
 	if listen.ControlListen != "" {
 		s.servers = append(s.servers, server{
 			name: "control", flag: "--control-listen", address: listen.ControlListen,
@@ -122,6 +137,22 @@ func (s *service) addServers(listen listenFlags, env environment, inherited inhe
 	}
 }
 
+// deps are what the containers' endpoints need.
+func (s *service) deps(listen listenFlags, inherited inherited) handlers.Deps {
+	d := handlers.Deps{
+		Runtime: s.containers, Credentials: s.credentials, TaskCredentials: s.instance.roles,
+		IsolateCredentials: s.isolated, Authorization: s.authorization,
+		IMDS: s.instance.service, Documents: inherited.documents, AllowedHosts: listen.AllowedHosts, Log: s.log,
+	}
+	if s.expired {
+		d.Credentials, d.TaskCredentials = expired{d.Credentials}, expiredTask{d.TaskCredentials}
+	}
+	if issuer := s.credentials.Issuer(); issuer != nil {
+		d.STS = issuer
+	}
+	return d
+}
+
 func (s *service) controlDeps(listen listenFlags, env environment, counted *metrics.Set) handlers.ControlDeps {
 	started := time.Now().UTC()
 	return handlers.ControlDeps{
@@ -134,9 +165,12 @@ func (s *service) controlDeps(listen listenFlags, env environment, counted *metr
 		Status: func() handlers.Status {
 			return handlers.Status{
 				Version: env.version, Started: started, Runtime: s.containers.kind,
-				Listen: addresses(s.servers), Credentials: credentialsStatus(s.credentials.Status()), Config: s.settings.status(),
+				Listen: addresses(s.servers), Region: s.region(), Credentials: s.credentialsStatus(), Config: s.settings.status(),
 			}
 		},
+		Rotate: s.rotate,
+		MFA:    s.credentials.MFA,
+		CA:     s.authorityPEM,
 	}
 }
 
@@ -157,6 +191,9 @@ func (s *service) run(ctx context.Context, serving func()) error {
 		return s.settings.watch(ctx, hangup, s.log, func(l loaded) {
 			s.containers.apply(l)
 			s.instance.apply(l)
+			if err := s.credentials.SetRoles(l.roles()); err != nil {
+				s.log.Error("options of roles not loaded; the old ones stay in force", slog.String("error", err.Error()))
+			}
 		})
 	})
 	s.instance.run(ctx, group)
@@ -182,10 +219,24 @@ func credentialsReady(status creds.Status) error {
 	return local.Errorf(local.Unavailable, "%s", status.LastError)
 }
 
-func credentialsStatus(status creds.Status) handlers.CredentialsStatus {
-	return handlers.CredentialsStatus{
+func (s *service) credentialsStatus() handlers.CredentialsStatus {
+	status := s.credentials.Status()
+	shown := handlers.CredentialsStatus{
 		Mode: string(status.Mode), Identity: status.Identity, Account: status.Account, Error: status.LastError, Since: status.Since,
+		Authorization: s.authorization != nil, Isolated: s.isolated, Expired: s.expired,
 	}
+	if m := status.MFA; m != nil {
+		shown.MFA = &handlers.MFAStatus{Serial: m.Serial, Needed: m.Needed, Until: m.Until}
+	}
+	return shown
+}
+
+// authorityPEM is the certificate of the authority behind --tls-listen.
+func (s *service) authorityPEM() []byte {
+	if s.authority == nil {
+		return nil
+	}
+	return s.authority.CertificatePEM()
 }
 
 // addresses returns where the servers listen, by name.

@@ -38,6 +38,14 @@ type loaded struct {
 	at    time.Time
 }
 
+// roles are the options of the sessions of roles.
+func (l loaded) roles() map[string]local.SessionOptions {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Roles
+}
+
 // loadSettings reads the file, which is watched from before that: no change is
 // missed. close ends it.
 func loadSettings(path string, base local.Facts, tokens string) (*settings, error) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/imds"
 )
 
@@ -23,6 +25,10 @@ type state struct{ dir string }
 const (
 	identityFile = "instance-identity.pem"
 	secretFile   = "task-credentials.key"
+	// authorityFile has the certificate authority with its key;
+	// authorityCertificateFile, for clients, only the certificate.
+	authorityFile            = "tls-authority.key.pem"
+	authorityCertificateFile = "tls-authority.pem"
 )
 
 // openState opens the directory that --state-dir names, which must be usable,
@@ -126,9 +132,19 @@ func (s state) keepIdentity(identity *imds.Identity) error {
 	return s.write(identityFile, text)
 }
 
-// secret returns the key that makes ids unguessable, and makes it when there
-// is none yet.
-func (s state) secret() ([]byte, error) {
+// leastStateKey is how many characters a key needs that nobody guesses.
+const leastStateKey = 16
+
+// secret returns the key that makes ids unguessable: that of --state-key, or
+// the one that is kept here, which is made when there is none yet.
+func (s state) secret(given string) ([]byte, error) {
+	if given != "" {
+		if len(given) < leastStateKey {
+			return nil, misuse{fmt.Errorf("--state-key is too short to be secret: give %d characters or more", leastStateKey)}
+		}
+		sum := sha256.Sum256([]byte(given))
+		return sum[:], nil
+	}
 	text, err := s.read(secretFile)
 	if err != nil {
 		return nil, err
@@ -139,4 +155,31 @@ func (s state) secret() ([]byte, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails, by its documentation
 	return key, s.write(secretFile, []byte(hex.EncodeToString(key)+"\n"))
+}
+
+// authority returns the certificate authority of the TLS listener, and makes
+// it when there is none yet.
+func (s state) authority() (*authority.Authority, error) {
+	text, err := s.read(authorityFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate authority: %w", err)
+	}
+	if text != nil {
+		a, err := authority.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: remove the file to have a new authority made, which clients have to trust anew", filepath.Join(s.dir, authorityFile), err)
+		}
+		return a, nil
+	}
+	a, err := authority.New()
+	if err == nil {
+		text, err = a.MarshalPEM()
+	}
+	if err == nil {
+		err = errors.Join(s.write(authorityFile, text), s.write(authorityCertificateFile, a.CertificatePEM()))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate authority: %w", err)
+	}
+	return a, nil
 }

@@ -30,6 +30,7 @@ type taskRoles struct {
 	settings  *settings
 	refresher *scan.Refresher
 	secret    []byte // makes ids
+	arn       func(local.Role) string
 	log       *slog.Logger
 
 	ids atomic.Pointer[taskIDs]
@@ -153,24 +154,27 @@ func (t *taskRoles) id(task *local.Task, roleType string) string {
 }
 
 // Get implements handlers.TaskCredentials.
-func (t *taskRoles) Get(id string) (local.Credentials, error) {
+func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 	role, ok := t.current().all[id]
 	if !ok {
-		return local.Credentials{}, local.Errorf(local.NotFound, "no role of a task has this id")
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "no role of a task has this id")
 	}
 	c, ok := t.refresher.Credentials(role.key.TaskID, role.key.RoleType)
 	known := roleOf(role.task, role.key.RoleType)
 	_, scanned := t.refresher.Report()
 	switch {
-	case ok && c.RoleARN == "" && strings.HasPrefix(known, "arn:"):
-		c.RoleARN = known // a namespace of the form "code" does not say
-		return c, nil
+	case ok && c.RoleARN == "":
+		// A namespace of the form "code" does not say.
+		if role, err := local.ParseRole(known); err == nil {
+			c.RoleARN = t.arn(role)
+		}
+		return c, role.task, nil
 	case ok:
-		return c, nil
+		return c, role.task, nil
 	case known == "" && scanned:
-		return local.Credentials{}, local.Errorf(local.NotFound, "the task has no such role")
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "the task has no such role")
 	default:
-		return local.Credentials{}, local.Errorf(local.Unavailable, "no scan has found credentials of %s for %s yet", known, role.key)
+		return local.Credentials{}, role.task, local.Errorf(local.Unavailable, "no scan has found credentials of %s for %s yet", known, role.key)
 	}
 }
 

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -12,7 +13,9 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 	"github.com/ecs-local/ecs-local/local/imds"
+	"github.com/ecs-local/ecs-local/local/protection"
 )
 
 // ControlDeps is what the control API needs.
@@ -29,6 +32,19 @@ type ControlDeps struct {
 	Ready func() map[string]error
 	// TaskCredentials has the ids that GET /v1/tasks shows. May be nil.
 	TaskCredentials TaskCredentials
+	// Rotate drops the credentials that are kept: all, or with a role only its
+	// own (of the zero Role: the developer's session). Nil: none are kept.
+	Rotate func(ctx context.Context, role *local.Role) (Rotated, error)
+	// MFA begins a session with a code of the developer's MFA device. Its
+	// errors never hold the code. Nil: nothing waits for one.
+	MFA func(ctx context.Context, code string) error
+	// CA returns the certificate authority of the TLS listener as PEM, without
+	// its key. Nil or empty: there is none.
+	CA func() []byte
+	// Protection is what Deps.Protection is. Nil: nothing is shown of it.
+	Protection *protection.Store
+	// Faults is what Deps.Faults is. Nil: nothing is shown of them.
+	Faults *fault.Service
 	// Metrics writes the metrics in the Prometheus text format. May be nil.
 	Metrics      func(io.Writer)
 	AllowedHosts []string
@@ -43,6 +59,7 @@ type Status struct {
 	Runtime     string            `json:"runtime"`
 	Containers  int               `json:"containers"`
 	Tasks       int               `json:"tasks"`
+	Region      string            `json:"region"` // what containers are told
 	Credentials CredentialsStatus `json:"credentials"`
 	Config      *ConfigStatus     `json:"config,omitempty"`
 }
@@ -54,6 +71,14 @@ type CredentialsStatus struct {
 	Account  string    `json:"account,omitempty"`
 	Error    string    `json:"error,omitempty"` // why none can be had, while that lasts
 	Since    time.Time `json:"since,omitzero"`  // when Error came up or went away
+	// Authorization says whether requests for credentials need a token,
+	// Isolated whether a task's credentials are for its containers only, and
+	// Expired whether what is handed out says that it is expired.
+	Authorization bool `json:"authorization"`
+	Isolated      bool `json:"isolated"`
+	Expired       bool `json:"expired,omitempty"`
+	// MFA is nil when the base credentials ask for no code.
+	MFA *MFAStatus `json:"mfa,omitempty"`
 }
 
 // ConfigStatus says which configuration file is in force.
@@ -100,12 +125,13 @@ type taskDocument struct {
 
 type containerDocument struct {
 	Name       string            `json:"name"`
+	Service    string            `json:"service,omitempty"` // of Compose
 	DockerName string            `json:"dockerName"`
 	ID         string            `json:"id"`
 	EndpointID string            `json:"endpointId"`
 	State      string            `json:"state"`
 	Addresses  map[string]string `json:"addresses,omitempty"` // network → address
-	// The variables of the agent's own form.
+	// The variables that the agent gives to the container.
 	Environment map[string]string `json:"environment"`
 }
 
@@ -131,6 +157,10 @@ func (c *control) router() *mux.Router {
 	r.Handle("/v1/status", c.get(c.status))
 	r.Handle("/v1/tasks", c.get(c.tasks))
 
+	r.Handle("/v1/credentials/rotate", c.on(verb{http.MethodPost, c.rotate}))
+	r.Handle("/v1/credentials/mfa", c.on(verb{http.MethodPost, c.mfa}))
+	r.Handle("/v1/tls/ca", c.get(c.ca))
+
 	r.Handle("/v1/imds/options", c.on(verb{http.MethodGet, c.instance(imdsOptions)}, verb{http.MethodPatch, c.instance(setIMDSOptions)}))
 	r.Handle("/v1/imds/values/{path:.+}", c.on(verb{http.MethodGet, c.instance(imdsValue)},
 		verb{http.MethodPut, c.instance(setIMDSValue)}, verb{http.MethodDelete, c.instance(removeIMDSValue)}))
@@ -138,6 +168,9 @@ func (c *control) router() *mux.Router {
 	const entry = "/v1/namespaces/{namespace}/credentials/{taskId:[^-/]+}-{roleType}"
 	r.Handle(entry, c.on(verb{http.MethodPut, c.instance(putTaskRole)}, verb{http.MethodDelete, c.instance(deleteTaskRole)}))
 	r.Handle(entry+"/rotate", c.on(verb{http.MethodPost, c.instance(rotateTaskRole)}))
+	r.Handle("/v1/protection", c.on(verb{http.MethodGet, c.protections}, verb{http.MethodPut, c.refuseAll}))
+	r.Handle("/v1/protection/{task:.+}", c.on(verb{http.MethodPut, c.putProtection}))
+	r.Handle("/v1/faults/network", c.get(c.networkFaults))
 	r.Handle("/v1/reset", c.on(verb{http.MethodPost, c.instance(c.reset)}))
 
 	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {
@@ -265,7 +298,7 @@ func (c *control) tasks(*http.Request) (any, error) {
 		doc := taskDocument{Name: t.Name, ARN: t.ARN, Cluster: t.Cluster, Family: t.Family, Revision: t.Revision,
 			Containers: make([]containerDocument, 0, len(t.Containers))}
 		for _, member := range t.Containers {
-			doc.Containers = append(doc.Containers, describe(member))
+			doc.Containers = append(doc.Containers, describe(member, t))
 		}
 		c.addCredentials(&doc, t)
 		docs = append(docs, doc)
@@ -296,14 +329,10 @@ func (c *control) addCredentials(doc *taskDocument, t *local.Task) {
 	}
 }
 
-func describe(c *local.Container) containerDocument {
+func describe(c *local.Container, t *local.Task) containerDocument {
 	doc := containerDocument{
-		Name: c.Name, DockerName: c.DockerName, ID: c.ID, EndpointID: c.EndpointID, State: string(c.State),
-		Addresses: map[string]string{},
-		Environment: map[string]string{
-			"ECS_CONTAINER_METADATA_URI":    "http://" + local.ECSAddress + "/v3/" + c.EndpointID,
-			"ECS_CONTAINER_METADATA_URI_V4": "http://" + local.ECSAddress + "/v4/" + c.EndpointID,
-		},
+		Name: c.Name, Service: c.Service, DockerName: c.DockerName, ID: c.ID, EndpointID: c.EndpointID, State: string(c.State),
+		Addresses: map[string]string{}, Environment: environmentOf(c, t),
 	}
 	for _, n := range c.Networks {
 		if n.IPv4.IsValid() {

@@ -49,9 +49,14 @@ func readJSON(r *http.Request, v any, example string) error {
 	if err != nil {
 		return err
 	}
+	return decodeJSON(body, v, example)
+}
+
+// decodeJSON reads a body into what v points to.
+func decodeJSON(body []byte, v any, example string) error {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	err = decoder.Decode(v)
+	err := decoder.Decode(v)
 	if err == nil {
 		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
 			err = errors.New("there is more after the object")

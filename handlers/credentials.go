@@ -81,7 +81,7 @@ func (s *server) credentialed(role func(*http.Request) (local.Role, error)) http
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		rec := record{family: credentialsDialect.family, route: routeOf(r)}
-		if !s.reads(w, r, rec, begun) {
+		if !s.reads(w, r, rec, begun) || !s.authorized(w, r, rec, begun) {
 			return
 		}
 		// Anybody who reaches this address may ask; who it is makes the

@@ -59,6 +59,13 @@ func refusal(r *http.Request, allowedHosts []string) string {
 	return ""
 }
 
+// AllowedHost returns the rule by which every listener answers a host name,
+// with or without a port: addresses, localhost, single-label names,
+// host.docker.internal and what is listed.
+func AllowedHost(list []string) func(host string) bool {
+	return func(host string) bool { return allowedHost(host, list) }
+}
+
 // allowedHost accepts addresses, localhost, single-label names (which no DNS
 // on the internet can hold), host.docker.internal and what is listed.
 func allowedHost(host string, list []string) bool {
@@ -100,18 +107,28 @@ func quoteShort(s string) string {
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 const instanceAddress6 = "fd00:ec2::254"
 
-// byAddress keeps the two link-local addresses apart, as they are on AWS: a
+// ecsAddress is where only the ECS agent answers.
+var ecsAddress = netip.MustParseAddr(local.ECSAddress)
+
+// arrivedAt returns the address at which a request's connection arrived, or
+// the zero address when it is not known.
+func arrivedAt(r *http.Request) netip.Addr {
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return addr.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// byAddress keeps the link-local addresses apart, as they are on AWS: a
 // connection that arrived at the address of the instance metadata service
 // gets nothing of ECS, and the other way round. Every other address serves
-// all: the paths do not collide.
-func (s *server) byAddress(ecs, instance http.Handler) http.Handler {
+// all: the paths do not collide, but for the root, which STS shares with the
+// list of versions.
+func (s *server) byAddress(ecs, instance, pods http.Handler) http.Handler {
 	imds4, imds6 := netip.MustParseAddr(local.IMDSAddress), netip.MustParseAddr(instanceAddress6)
-	ecs4 := netip.MustParseAddr(local.ECSAddress)
+	pods4, pods6 := netip.MustParseAddr(local.PodIdentityAddress), netip.MustParseAddr(local.PodIdentityAddress6)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var at netip.Addr
-		if addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-			at = addr.AddrPort().Addr().Unmap()
-		}
+		at := arrivedAt(r)
 		switch {
 		case at == imds4:
 			instance.ServeHTTP(w, r)
@@ -121,7 +138,9 @@ func (s *server) byAddress(ecs, instance http.Handler) http.Handler {
 				return
 			}
 			instance.ServeHTTP(w, r)
-		case at != ecs4 && s.imds != nil && ofInstance(r):
+		case at == pods4, at == pods6:
+			pods.ServeHTTP(w, r)
+		case at != ecsAddress && s.imds != nil && ofInstance(r) && !s.asksSTS(r):
 			instance.ServeHTTP(w, r)
 		default:
 			ecs.ServeHTTP(w, r)

@@ -3,6 +3,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -11,8 +12,10 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 	"github.com/ecs-local/ecs-local/local/imds"
 	"github.com/ecs-local/ecs-local/local/metadata"
+	"github.com/ecs-local/ecs-local/local/protection"
 )
 
 // Runtime knows the containers.
@@ -43,9 +46,28 @@ type Deps struct {
 	// TaskCredentials are served at /v1/credentials and /v2/credentials. Nil:
 	// no task has any.
 	TaskCredentials TaskCredentials
-	Documents       *metadata.Renderer
+	// STS answers programs that ask about offline credentials, at the root.
+	// Nil: nobody does.
+	STS STS
+	// IsolateCredentials keeps those to the containers of their task. Otherwise,
+	// as with the agent, whoever knows an id may have its credentials.
+	IsolateCredentials bool
+	// Authorization returns what the Authorization header of a request for any
+	// credentials must be. It is asked at every such request. Nil: anything.
+	Authorization func() (string, error)
+	Documents     *metadata.Renderer
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
+	// Protection is the scale-in protection of tasks. Nil: one of the handler's
+	// own.
+	Protection *protection.Store
+	// Faults are the network faults of tasks. Nil: of the handler's own, which
+	// are only recorded.
+	Faults *fault.Service
+	// Strict makes the agent API as narrow as the agent's: a task without a role
+	// cannot be protected, and a path of the faults takes one request in five
+	// seconds.
+	Strict bool
 	// AllowedHosts are Host names that are answered beside addresses,
 	// localhost, single-label names and host.docker.internal.
 	AllowedHosts []string
@@ -57,9 +79,15 @@ type server struct {
 	runtime         Runtime
 	credentials     Credentials
 	taskCredentials TaskCredentials
+	sts             STS
+	isolated        bool
+	authorization   func() (string, error)
 	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
+	protection      *protection.Store
+	faults          *fault.Service
+	strict          bool
 	log             *slog.Logger
 }
 
@@ -71,21 +99,28 @@ func New(d Deps) http.Handler {
 		runtime:         d.Runtime,
 		credentials:     d.Credentials,
 		taskCredentials: d.TaskCredentials,
+		sts:             d.STS,
+		isolated:        d.IsolateCredentials,
+		authorization:   d.Authorization,
 		documents:       &documents{renderer: d.Documents},
 		imds:            d.IMDS,
+		protection:      cmp.Or(d.Protection, protection.New()),
+		faults:          cmp.Or(d.Faults, fault.New(fault.Options{})),
+		strict:          d.Strict,
 		log:             d.Log,
 	}
 	instance := s.unrouted("imds")
 	if d.IMDS != nil {
 		instance = NewIMDS(d.IMDS, d.Log)
 	}
-	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance))
+	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance, tidyPath(s.podIdentityOnly())))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
 func (s *server) ecsRouter() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 
+	r.Handle("/", s.securityTokens())
 	r.Handle("/creds", s.credentialed(sessionCredentials))
 	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
 	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
@@ -123,6 +158,12 @@ func (s *server) ecsRouter() *mux.Router {
 		r.Handle(at+"/task/stats", s.identified(v, taskStats))
 		r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
 		r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
+	}
+
+	taskProtection, networkFault := s.taskProtection(), s.networkFault()
+	for _, at := range []string{"/api", "/api/containers/{id}", "/api/{id}"} {
+		r.Handle(at+"/task-protection/v1/state", taskProtection)
+		r.Handle(at+"/fault/v1/{kind:network-blackhole-port|network-latency|network-packet-loss}/{action:start|stop|status}", networkFault)
 	}
 
 	r.NotFoundHandler = s.unrouted("ecs")

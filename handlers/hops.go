@@ -31,6 +31,9 @@ type connection struct {
 // ConnContext is for http.Server.ConnContext of a server that answers requests
 // for tokens.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+		conn = encrypted.NetConn()
+	}
 	return context.WithValue(ctx, connectionKey{}, &connection{conn: conn})
 }
 
@@ -42,7 +45,7 @@ var unlimited sync.Once
 // and that must not go further than it did the first time.
 func (i *instance) limitHops(r *http.Request, response imds.Response) {
 	c, ok := r.Context().Value(connectionKey{}).(*connection)
-	if !ok {
+	if !ok || r.ProtoMajor > 1 { // HTTP/2 answers requests at the same time
 		return
 	}
 	var err error

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -10,16 +11,15 @@ import (
 )
 
 // TaskCredentials are the credentials of the roles of local tasks. As in the
-// agent, each role has an id that nobody can guess, and whoever knows it may
-// have the credentials.
+// agent, each role has an id that nobody can guess.
 type TaskCredentials interface {
 	// ID returns the id of a role of a task, TaskApplication or TaskExecution;
 	// empty when the task has no such role.
 	ID(task *local.Task, roleType string) string
-	// Get returns the credentials of the role with this id. Unavailable: there
-	// is such a role, but its credentials have not been delivered yet. NotFound:
-	// there is none.
-	Get(id string) (local.Credentials, error)
+	// Get returns the credentials of the role with this id, and the task whose
+	// role it is. Unavailable: there is such a role, and its task is returned,
+	// but its credentials have not been delivered yet. NotFound: there is none.
+	Get(id string) (local.Credentials, *local.Task, error)
 }
 
 // The types of a task's roles.
@@ -28,9 +28,18 @@ const (
 	taskExecution   = "TaskExecution"
 )
 
-// deliveredV1 serves GET /v1/credentials?id=<id>.
+// deliveredV1 serves GET /v1/credentials?id=<id>, and Pod Identity, which has
+// the same path.
 func (s *server) deliveredV1() http.Handler {
-	return s.delivered("V1", func(r *http.Request) string { return r.URL.Query().Get("id") })
+	agent := s.delivered("V1", func(r *http.Request) string { return r.URL.Query().Get("id") })
+	pods := s.podIdentity()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asksPodIdentity(r) {
+			pods.ServeHTTP(w, r)
+			return
+		}
+		agent.ServeHTTP(w, r)
+	})
 }
 
 // deliveredV2 serves GET /v2/credentials/<id>.
@@ -44,41 +53,82 @@ func (s *server) delivered(version string, idOf func(*http.Request) string) http
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		rec := record{family: credentialsDialect.family, route: routeOf(r)}
-		if !s.reads(w, r, rec, begun) {
+		if !s.reads(w, r, rec, begun) || !s.authorized(w, r, rec, begun) {
 			return
 		}
-		rec.who, _ = s.caller(r)
-		body, err := s.deliveredTo(r, idOf(r), "Credentials"+version+"Request: ")
+		var unknown error
+		rec.who, unknown = s.caller(r)
+		body, err := s.deliveredTo(r, rec.who, unknown, idOf(r), "Credentials"+version+"Request: ")
 		s.answer(w, r, credentialsDialect, rec, begun, body, err)
 	})
 }
 
-// deliveredTo returns the document for an id; prefix begins the agent's
-// messages.
-func (s *server) deliveredTo(r *http.Request, id, prefix string) (any, error) {
+// deliveredTo returns the document for an id; unknown is why nobody knows who
+// is calling, and prefix begins the agent's messages.
+func (s *server) deliveredTo(r *http.Request, who local.Caller, unknown error, id, prefix string) (any, error) {
 	if id == "" {
 		return nil, &local.Error{Code: local.Invalid, Name: "NoIdInRequest", Msg: prefix + "No Credential ID in the request"}
 	}
-	if s.taskCredentials == nil {
-		return nil, &local.Error{Code: local.Invalid, Name: "InvalidIdInRequest", Msg: prefix + "Credentials not found"}
-	}
-	c, err := s.taskCredentials.Get(id)
+	c, task, err := s.byID(r.Context(), id)
 	if local.CodeOf(err) == local.NotFound {
-		// The task may have started just now.
-		if _, refreshErr := s.runtime.Refresh(r.Context(), nil); refreshErr == nil {
-			c, err = s.taskCredentials.Get(id)
+		return nil, &local.Error{Code: local.Invalid, Name: "InvalidIdInRequest", Msg: prefix + "Credentials not found", Err: err}
+	}
+	pending := local.CodeOf(err) == local.Unavailable
+	if s.isolated && (err == nil || pending) {
+		if err := s.isolate(who, unknown, task, prefix); err != nil {
+			return nil, err
 		}
 	}
-	switch local.CodeOf(err) {
-	case local.NotFound:
-		return nil, &local.Error{Code: local.Invalid, Name: "InvalidIdInRequest", Msg: prefix + "Credentials not found", Err: err}
-	case local.Unavailable:
+	if pending {
 		return nil, &local.Error{Code: local.Unavailable, Name: "CredentialsUninitialized", Msg: prefix + "Credentials uninitialized for ID", Err: err}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return newCredentialsDocument(c), nil
+}
+
+// byID returns the credentials with an id, and their task.
+func (s *server) byID(ctx context.Context, id string) (local.Credentials, *local.Task, error) {
+	if s.taskCredentials == nil {
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "no task has credentials")
+	}
+	c, task, err := s.taskCredentials.Get(id)
+	if local.CodeOf(err) != local.NotFound {
+		return c, task, err
+	}
+	// The task may have started just now.
+	if _, refreshErr := s.runtime.Refresh(ctx, nil); refreshErr != nil {
+		return c, task, err
+	}
+	return s.taskCredentials.Get(id)
+}
+
+// isolate refuses whoever is not of a task. Two tasks with one ARN are one: so
+// they are to the ids. A caller that nobody knows is somebody else, such as a
+// container that comes through a published port, unless callers have no
+// addresses at all.
+func (s *server) isolate(who local.Caller, unknown error, task *local.Task, prefix string) error {
+	if who.Task != nil && task != nil && who.Task.ARN == task.ARN {
+		return nil
+	}
+	if who.Task == nil {
+		if dir, _ := s.runtime.Current(); !dir.HasAddresses() {
+			return nil
+		}
+		if away(unknown) {
+			return &local.Error{Code: local.CodeOf(unknown), Msg: prefix + local.MessageOf(unknown), Err: unknown}
+		}
+	}
+	return &local.Error{Code: local.Denied, Name: "AccessDenied", Err: unknown, Msg: prefix + "these credentials are for the containers of another task: " +
+		"ask from a container of that task, on a network with ecs-local; --isolate-credentials=false (ECS_LOCAL_ISOLATE_CREDENTIALS) allows anybody who knows the id"}
+}
+
+// away reports whether nobody can say who is calling because the runtime does
+// not answer.
+func away(err error) bool {
+	code := local.CodeOf(err)
+	return err != nil && (code == local.Unavailable || code == local.Timeout)
 }
 
 // reads reports whether a request only reads, and answers any other with 405.

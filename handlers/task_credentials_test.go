@@ -16,28 +16,39 @@ import (
 
 // taskCredentialsFake knows one role of each kind of state.
 type taskCredentialsFake struct {
-	known map[string]bool // false: not delivered yet
+	known map[string]bool             // false: not delivered yet
+	of    func(id string) *local.Task // whose role it is; nil: nobody asks
 }
 
 var _ handlers.TaskCredentials = (*taskCredentialsFake)(nil)
 
 func (f *taskCredentialsFake) ID(task *local.Task, roleType string) string {
+	if f.of != nil {
+		if id := "id-of-" + task.Name; f.known[id] && roleType == "TaskApplication" {
+			return id
+		}
+		return ""
+	}
 	if task.Name != "shop" {
 		return ""
 	}
 	return "id-of-" + roleType
 }
 
-func (f *taskCredentialsFake) Get(id string) (local.Credentials, error) {
+func (f *taskCredentialsFake) Get(id string) (local.Credentials, *local.Task, error) {
 	delivered, ok := f.known[id]
+	var task *local.Task
+	if f.of != nil {
+		task = f.of(id)
+	}
 	switch {
 	case !ok:
-		return local.Credentials{}, local.Errorf(local.NotFound, "no role of a task has this id")
+		return local.Credentials{}, nil, local.Errorf(local.NotFound, "no role of a task has this id")
 	case !delivered:
-		return local.Credentials{}, local.Errorf(local.Unavailable, "not delivered yet")
+		return local.Credentials{}, task, local.Errorf(local.Unavailable, "not delivered yet")
 	}
 	return local.Credentials{RoleARN: "arn:aws:iam::111122223333:role/shop-web-task", AccessKeyID: "ASIAEXAMPLEWEB000001",
-		SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, nil
+		SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, task, nil
 }
 
 func TestTaskCredentials(t *testing.T) {
@@ -138,7 +149,13 @@ func TestTasksShowTheirCredentials(t *testing.T) {
 }
 
 func (f *fixture) withTaskCredentials(c handlers.TaskCredentials) http.Handler {
-	return handlers.New(handlers.Deps{Runtime: f.runtime, Credentials: f.credentials, TaskCredentials: c, Log: slog.New(slog.NewTextHandler(f.log, nil))})
+	return f.with(handlers.Deps{TaskCredentials: c})
+}
+
+// with returns a handler with these dependencies beside those of the fixture.
+func (f *fixture) with(d handlers.Deps) http.Handler {
+	d.Runtime, d.Credentials, d.Log = f.runtime, f.credentials, slog.New(slog.NewTextHandler(&lockedWriter{w: f.log}, nil))
+	return onceOnly{f.t, handlers.New(d)}
 }
 
 func (f *fixture) serve(h http.Handler, method, path string) *httptest.ResponseRecorder {

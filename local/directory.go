@@ -141,6 +141,10 @@ func (d *Directory) Static() *Directory {
 	return &s
 }
 
+// HasAddresses reports whether callers have addresses of their own, so that an
+// unknown one is nobody of a task. In a directory made by Static they have none.
+func (d *Directory) HasAddresses() bool { return !d.static }
+
 // taskKey says which containers form a task: those of a Compose project, those
 // outside Compose, or those whose label names the same ARN.
 type taskKey struct{ name, arn string }

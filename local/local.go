@@ -22,8 +22,11 @@ const (
 	ECSAddress = "169.254.170.2"
 	// IMDSAddress is where they reach the instance metadata service.
 	IMDSAddress = "169.254.169.254"
-	// PodIdentityAddress is where the EKS Pod Identity agent is.
-	PodIdentityAddress = "169.254.170.23"
+	// PodIdentityAddress and PodIdentityAddress6 are where pods of Amazon EKS
+	// reach the Pod Identity agent.
+	// https://docs.aws.amazon.com/eks/latest/userguide/pod-id-agent-setup.html
+	PodIdentityAddress  = "169.254.170.23"
+	PodIdentityAddress6 = "fd00:ec2::23"
 )
 
 // Defaults for what neither Docker, a label nor the configuration says.
@@ -57,6 +60,8 @@ const (
 	LabelTaskMemory       = "ecs-local.task-memory"
 	LabelNetworkMode      = "ecs-local.network-mode"
 	LabelType             = "ecs-local.type"
+	LabelServiceTask      = "ecs-local.service-task"    // true, false
+	LabelFaultInjection   = "ecs-local.fault-injection" // true, false
 )
 
 // LabelMetadataFile asks for the container metadata file. Its value is a

@@ -32,6 +32,8 @@ type Task struct {
 	ExecutionRole    string
 	Tags             map[string]string
 	InstanceTags     map[string]string
+	Standalone       bool         // no service started it
+	FaultInjection   bool         // it may use the fault endpoints
 	Containers       []*Container // sorted by creation, then name
 }
 
@@ -121,6 +123,8 @@ func newTask(key taskKey, members []*Container, f Facts) *Task {
 		ExecutionRole:    cmp.Or(label(LabelExecutionRole), said.ExecutionRole),
 		ServiceName:      cmp.Or(label(LabelServiceName), said.ServiceName, service),
 		InstanceTags:     f.InstanceTags,
+		Standalone:       !boolean(label(LabelServiceTask), true),
+		FaultInjection:   boolean(label(LabelFaultInjection), true),
 		Containers:       members,
 	}
 	t.ARN = cmp.Or(label(LabelTaskARN), said.ARN, f.TaskARN)
@@ -171,6 +175,14 @@ func projectOf(members []*Container) string {
 
 // clusterName returns the name in a cluster's ARN, or the name itself.
 func clusterName(cluster string) string { return cluster[strings.LastIndexByte(cluster, '/')+1:] }
+
+// boolean reads true or false; anything else is the default.
+func boolean(s string, byDefault bool) bool {
+	if v, err := strconv.ParseBool(s); err == nil {
+		return v
+	}
+	return byDefault
+}
 
 // parseTags reads key=value pairs that are separated by commas.
 func parseTags(s string) map[string]string {

@@ -2,10 +2,13 @@ package creds
 
 import (
 	"context"
+	"errors"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -17,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"golang.org/x/sync/singleflight"
 
@@ -26,6 +30,10 @@ import (
 // maxAttempts of one call to STS or another service of the SDK's chain.
 const maxAttempts = 3
 
+// basePause is the least time between two attempts to renew base credentials
+// that are still valid.
+const basePause = 10 * time.Second
+
 // base finds the developer's base credentials the way every AWS tool does.
 // The environment and the AWS files are read again for each call to STS, which
 // are few, so that what `aws configure` or a login tool writes is seen
@@ -34,6 +42,11 @@ type base struct {
 	opts    Options
 	mu      sync.Mutex              // one resolves at a time
 	current atomic.Pointer[account] // nil until there is one
+	files   watchedFiles
+
+	// replaced, when it is set, is told that there is another account than
+	// before.
+	replaced func()
 }
 
 func newBase(opts Options) *base { return &base{opts: opts} }
@@ -44,18 +57,20 @@ func (b *base) account(ctx context.Context) (*account, error) {
 	defer b.mu.Unlock()
 	// First without the credentials: the SDK looks up host names while it
 	// resolves container credentials, even those that we leave out.
-	cfg, err := b.load(ctx, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
+	cfg, err := b.load(ctx, nil, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
 	if err != nil {
 		return nil, explainConfig(err)
 	}
 	env, shared := sources(cfg)
+	b.files.watch(env, shared)
 	if a := b.current.Load(); a != nil && reflect.DeepEqual(a.env, env) && reflect.DeepEqual(a.shared, shared) {
 		return a, nil
 	}
 	if err := b.admit(env, shared); err != nil {
 		return nil, err
 	}
-	cfg, err = b.load(ctx)
+	device := newMFA(env, shared)
+	cfg, err = b.load(ctx, device)
 	if err != nil {
 		return nil, explainConfig(err)
 	}
@@ -63,16 +78,22 @@ func (b *base) account(ctx context.Context) (*account, error) {
 		!b.opts.AllowContainer && aws.IsCredentialsProvider(cfg.Credentials, (*endpointcreds.Provider)(nil)) {
 		return nil, noBase()
 	}
-	a := &account{env: env, shared: shared, region: cfg.Region, chain: cfg.Credentials, opts: b.opts}
+	a := &account{env: env, shared: shared, region: cfg.Region, chain: cfg.Credentials, mfa: device, opts: b.opts}
+	if device != nil && device.client == nil { // no role is assumed: the session is the base
+		device.client = sts.NewFromConfig(cfg)
+		a.chain = aws.NewCredentialsCache(device)
+	}
 	cfg.Credentials = a
 	a.sts = sts.NewFromConfig(cfg)
-	b.current.Store(a)
+	if b.current.Swap(a) != nil && b.replaced != nil {
+		b.replaced()
+	}
 	return a, nil
 }
 
 // region returns the region that is configured, or the default.
 func (b *base) region(ctx context.Context) string {
-	cfg, err := b.load(ctx, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
+	cfg, err := b.load(ctx, nil, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
 	if err != nil {
 		// Offline credentials need nothing from the AWS files, so a file that
 		// cannot be read must not stand in their way.
@@ -91,7 +112,14 @@ func (b *base) knownIdentity() *identity {
 	return nil
 }
 
-func (b *base) load(ctx context.Context, more ...func(*config.LoadOptions) error) (aws.Config, error) {
+func (b *base) load(ctx context.Context, device *mfa, more ...func(*config.LoadOptions) error) (aws.Config, error) {
+	// The clients that the SDK makes for profiles with a role_arn and for web
+	// identities exist before service options apply.
+	endpoint := func(o *sts.Options) {
+		if b.opts.STSEndpoint != "" {
+			o.BaseEndpoint = aws.String(b.opts.STSEndpoint)
+		}
+	}
 	opts := []func(*config.LoadOptions) error{
 		config.WithDefaultRegion(b.opts.Region),
 		config.WithRetryer(func() aws.Retryer {
@@ -114,27 +142,26 @@ func (b *base) load(ctx context.Context, more ...func(*config.LoadOptions) error
 	if !b.opts.AllowIMDS {
 		opts = append(opts, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 	}
-	if b.opts.STSEndpoint != "" {
-		// The clients that the SDK makes for profiles with a role_arn and for
-		// web identities exist before service options apply.
-		endpoint := func(o *sts.Options) { o.BaseEndpoint = aws.String(b.opts.STSEndpoint) }
-		opts = append(opts,
-			config.WithServiceOptions(func(_ string, o any) {
-				if o, ok := o.(*sts.Options); ok {
-					endpoint(o)
-				}
-			}),
-			config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
-				if c, ok := o.Client.(*sts.Client); ok {
-					o.Client = sts.New(c.Options(), endpoint)
-				}
-			}),
-			config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
-				if c, ok := o.Client.(*sts.Client); ok {
-					o.Client = sts.New(c.Options(), endpoint)
-				}
-			}))
-	}
+	opts = append(opts,
+		config.WithServiceOptions(func(_ string, o any) {
+			if o, ok := o.(*sts.Options); ok {
+				endpoint(o)
+			}
+		}),
+		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			c, ok := o.Client.(*sts.Client)
+			if ok {
+				c = sts.New(c.Options(), endpoint)
+				o.Client = c
+			}
+			// The SDK asks first without a client whether a code could be had.
+			device.take(o, c)
+		}),
+		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
+			if c, ok := o.Client.(*sts.Client); ok {
+				o.Client = sts.New(c.Options(), endpoint)
+			}
+		}))
 	return config.LoadDefaultConfig(ctx, append(opts, more...)...)
 }
 
@@ -197,9 +224,11 @@ type account struct {
 	region string
 	chain  aws.CredentialsProvider
 	sts    *sts.Client
+	mfa    *mfa // nil: no code is asked for
 	opts   Options
 
 	held     atomic.Pointer[heldBase]
+	expired  atomic.Int64 // counts the calls of expire
 	identity atomic.Pointer[identity]
 	flight   singleflight.Group
 }
@@ -227,7 +256,33 @@ func (a *account) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 }
 
+// expire makes the next call get new credentials from the chain. The old ones
+// stand in if there are none.
+func (a *account) expire() {
+	a.expired.Add(1)
+	for {
+		old := a.held.Load()
+		if old == nil || a.held.CompareAndSwap(old, &heldBase{value: old.value, refreshAt: time.Now()}) {
+			return
+		}
+	}
+}
+
+// distrust takes an error of STS. When it is that the base credentials are
+// good no more, whatever expiry they have, the next call gets others.
+func (a *account) distrust(err error) {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return
+	}
+	switch api.ErrorCode() {
+	case "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException":
+		a.expire()
+	}
+}
+
 func (a *account) renew(ctx context.Context) (aws.Credentials, error) {
+	expired := a.expired.Load()
 	old := a.held.Load()
 	if c, ok := a.chain.(*aws.CredentialsCache); ok && old != nil {
 		c.Invalidate() // or it would return the old ones until they expire
@@ -237,7 +292,8 @@ func (a *account) renew(ctx context.Context) (aws.Credentials, error) {
 	switch {
 	case err != nil && old != nil && now.Before(old.value.Expires):
 		a.opts.Log.Warn("base credentials not renewed; the old ones are used until they expire",
-			"expiration", old.value.Expires, "reason", a.explain(&baseError{err}, "").Msg)
+			"expiration", old.value.Expires, "reason", a.explain(&baseError{err}, stsCall{}).Msg)
+		a.held.CompareAndSwap(old, &heldBase{value: old.value, refreshAt: now.Add(basePause)})
 		return old.value, nil
 	case err != nil:
 		return aws.Credentials{}, err
@@ -247,6 +303,9 @@ func (a *account) renew(ctx context.Context) (aws.Credentials, error) {
 	h := &heldBase{value: v}
 	if v.CanExpire {
 		h.refreshAt = refreshAt(now, v.Expires)
+	}
+	if a.expired.Load() != expired { // meanwhile: these may be older than that
+		h.refreshAt = now
 	}
 	a.held.Store(h)
 	return v, nil
@@ -306,23 +365,46 @@ func (a *account) renewHint() string {
 	if a.env.Credentials.HasKeys() {
 		return "put new ones into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) and start ecs-local again"
 	}
-	leaf := &a.shared
-	for leaf.Source != nil {
-		leaf = leaf.Source
-	}
+	leaf := leafOf(&a.shared)
 	switch {
 	case leaf.Credentials.HasKeys():
 		return "put new ones into profile " + leaf.Profile
-	case leaf.SSOSessionName != "", leaf.SSOStartURL != "":
-		return "run `aws sso login --profile " + leaf.Profile + "`"
+	case usesSSO(leaf):
+		return "run " + a.loginCommand("aws sso login", leaf)
 	case leaf.LoginSession != "":
-		return "run `aws login --profile " + leaf.Profile + "`"
+		return "run " + a.loginCommand("aws login", leaf)
 	case leaf.CredentialProcess != "":
 		return "check the credential_process of profile " + leaf.Profile
 	default:
 		return "renew them where they come from"
 	}
 }
+
+// loginCommand writes a command of the AWS CLI for the profile that has the
+// login: the command does not follow source_profile itself.
+func (a *account) loginCommand(command string, leaf *config.SharedConfig) string {
+	profile := leaf.Profile
+	if strings.ContainsFunc(profile, func(r rune) bool {
+		return r != '-' && r != '_' && r != '.' && r != '/' && r != '@' && r != '+' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		profile = "'" + strings.ReplaceAll(profile, "'", `'\''`) + "'"
+	}
+	text := "`" + command + " --profile " + profile + "`"
+	if leaf.Profile != a.shared.Profile {
+		text += " (profile " + a.shared.Profile + " gets its credentials from it)"
+	}
+	return text
+}
+
+// leafOf returns the profile at the end of a chain of source_profile.
+func leafOf(c *config.SharedConfig) *config.SharedConfig {
+	for c.Source != nil {
+		c = c.Source
+	}
+	return c
+}
+
+func usesSSO(c *config.SharedConfig) bool { return c.SSOSessionName != "" || c.SSOStartURL != "" }
 
 // secrets are the values that no message may hold.
 func (a *account) secrets() []string {
@@ -336,6 +418,11 @@ func (a *account) secrets() []string {
 	}
 	if h := a.held.Load(); h != nil {
 		add(h.value)
+	}
+	if a.mfa != nil {
+		if session := a.mfa.session.Load(); session != nil {
+			add(session.value)
+		}
 	}
 	return s
 }

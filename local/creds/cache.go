@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,20 +69,22 @@ func (c *cache) close() {
 
 // Credentials implements Provider.
 func (c *cache) Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error) {
+	return c.at(ctx, time.Now(), role, session)
+}
+
+// at is Credentials for a caller who knows what time it is.
+func (c *cache) at(ctx context.Context, now time.Time, role local.Role, session string) (local.Credentials, error) {
 	v, ok := c.entries.Load(role)
 	if !ok {
 		v, _ = c.entries.LoadOrStore(role, &entry{cache: c, role: role, session: session})
 	}
 	e := v.(*entry)
-	if h := e.current.Load(); h != nil {
-		now := time.Now()
-		if now.Before(h.creds.Expiration) {
-			h.markRead()
-			if !now.Before(h.refreshAt) && !h.renewing.Load() {
-				go e.renew(h)
-			}
-			return h.creds, nil
+	if h := e.current.Load(); h != nil && now.Before(h.creds.Expiration) {
+		h.markRead()
+		if !now.Before(h.refreshAt) && !h.renewing.Load() {
+			go e.renew(h)
 		}
+		return h.creds, nil
 	}
 
 	// The call belongs to nobody in particular: it goes on for the others when
@@ -99,6 +103,35 @@ func (c *cache) Credentials(ctx context.Context, role local.Role, session string
 	}
 }
 
+// drop forgets roles, and returns those of them whose credentials it had. A
+// call that is under way answers those who wait for it and nobody after them.
+func (c *cache) drop(match func(local.Role) bool) []local.Role {
+	var dropped []local.Role
+	now := time.Now()
+	c.entries.Range(func(k, v any) bool {
+		role, e := k.(local.Role), v.(*entry)
+		if match(role) && c.entries.CompareAndDelete(role, e) {
+			if h := e.current.Load(); h != nil && now.Before(h.creds.Expiration) {
+				dropped = append(dropped, role)
+			}
+			e.retired.Store(true)
+			e.setTimers()
+		}
+		return true
+	})
+	slices.SortFunc(dropped, func(a, b local.Role) int { return strings.Compare(a.String(), b.String()) })
+	return dropped
+}
+
+// forgetFailures makes the next request for a role that failed a moment ago a
+// new attempt.
+func (c *cache) forgetFailures() {
+	c.entries.Range(func(_, e any) bool {
+		e.(*entry).failure.Store(nil)
+		return true
+	})
+}
+
 // entry is what the cache knows about one role.
 type entry struct {
 	cache   *cache
@@ -108,6 +141,7 @@ type entry struct {
 	current atomic.Pointer[held]
 	failure atomic.Pointer[failure]
 	flight  singleflight.Group // at most one call at a time
+	retired atomic.Bool        // it is in the cache no more
 
 	mu     sync.Mutex
 	timers []*time.Timer
@@ -187,7 +221,8 @@ func fetch(ctx context.Context, p Provider, timeout time.Duration, role local.Ro
 	return creds, err
 }
 
-// setTimers replaces the entry's timers. None are set once the cache is closed.
+// setTimers replaces the entry's timers. None are set once the cache is closed
+// or has dropped the entry.
 func (e *entry) setTimers(timers ...*time.Timer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -195,12 +230,15 @@ func (e *entry) setTimers(timers ...*time.Timer) {
 		t.Stop()
 	}
 	e.timers = timers
-	if e.cache.ctx.Err() != nil {
+	if e.over() {
 		for _, t := range e.timers {
 			t.Stop()
 		}
 	}
 }
+
+// over reports whether nobody will read the entry again.
+func (e *entry) over() bool { return e.retired.Load() || e.cache.ctx.Err() != nil }
 
 // renew replaces h, and tries again until it has succeeded or h is expired.
 // Meanwhile h is served.
@@ -209,10 +247,10 @@ func (e *entry) renew(h *held) {
 		return
 	}
 	failed := false
-	for wait := retryFirst; ; wait = min(2*wait, retryMax) {
+	for wait := retryFirst; !e.over(); wait = min(2*wait, retryMax) {
 		_, err, _ := e.flight.Do("", e.load)
 		switch {
-		case e.cache.ctx.Err() != nil:
+		case e.over():
 			return
 		case err == nil:
 			if failed {

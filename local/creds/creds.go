@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -70,10 +71,21 @@ type Options struct {
 	AllowIMDS      bool
 	AllowContainer bool
 
-	// Lifetime is that of assumed and offline roles, 15 minutes to 12 hours.
-	// Zero: STS decides; offline an hour.
+	// Secret makes offline credentials known again after a restart with the
+	// same one. Empty: they are known to this Service alone.
+	Secret []byte
+
+	// Lifetime is how long credentials live that are handed out, a second to
+	// 12 hours, but never longer than they really do. STS knows none under 15
+	// minutes: below, credentials of 15 minutes are said to end earlier, and
+	// are replaced by others then. Zero: STS decides; offline an hour.
 	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 	Lifetime time.Duration
+
+	// Roles is what STS is asked about single roles. A key is a role's name,
+	// path and name, or ARN; a name is also good for its ARN in the
+	// developer's account, and the other way round. It says nothing offline.
+	Roles map[string]local.SessionOptions
 
 	// Timeout bounds everything that one request for credentials may have to
 	// wait for, retries included. Default 10 seconds.
@@ -85,9 +97,14 @@ type Options struct {
 // Service is the provider that the mode asks for, behind a cache.
 type Service struct {
 	mode   Mode
-	base   *base // nil in ModeOffline
+	base   *base        // nil in ModeOffline
+	sts    *stsProvider // nil in ModeOffline
 	health *observed
 	cache  *cache
+	log    *slog.Logger
+
+	nextLook   atomic.Int64 // at the AWS files; nanoseconds since 1970
+	unreadable atomic.Bool  // the last look found them so
 }
 
 var _ Provider = (*Service)(nil)
@@ -109,6 +126,9 @@ type Status struct {
 
 	// Since is when LastError came up or went away.
 	Since time.Time
+
+	// MFA is about the MFA device of the profile in use; nil without one.
+	MFA *MFAStatus
 }
 
 // New returns a Service. It makes no network call. Base credentials that are
@@ -120,11 +140,18 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{mode: opts.Mode}
+	roles, err := parseRoles(opts.Roles)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{mode: opts.Mode, log: opts.Log}
 	b := newBase(opts)
 	var startErr error
 	if opts.Mode != ModeOffline {
-		_, startErr = b.account(ctx)
+		var a *account
+		if a, startErr = b.account(ctx); startErr == nil && a.mfa != nil {
+			_, startErr = a.mfa.live()
+		}
 		s.mode = ModeSTS
 		if opts.Mode == ModeAuto && isNoBase(startErr) {
 			s.mode = ModeOffline
@@ -134,10 +161,12 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 
 	var source Provider
 	if s.mode == ModeOffline {
-		source = &offline{region: b.region(ctx), account: opts.Account, lifetime: opts.Lifetime}
+		source = newOffline(b.region(ctx), opts)
 	} else {
 		s.base = b
-		source = &stsProvider{base: b, sharedTokenExpiration: opts.SharedTokenExpiration, lifetime: opts.Lifetime}
+		s.sts = &stsProvider{base: b, sharedTokenExpiration: opts.SharedTokenExpiration, lifetime: opts.Lifetime}
+		s.sts.roles.Store(&roles)
+		source = s.sts
 	}
 	s.health = newObserved(source)
 	if s.mode == ModeSTS && startErr != nil {
@@ -145,13 +174,67 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		opts.Log.Warn("AWS credentials cannot be used yet", "reason", local.MessageOf(startErr))
 	}
 	s.cache = newCache(s.health, opts.Timeout, opts.Log)
+	if s.base != nil {
+		s.sts.sources = s.cache
+		b.replaced = s.accountReplaced
+		s.nextLook.Store(time.Now().Add(lookPause).UnixNano())
+	}
 	return s, nil
 }
 
 // Credentials implements Provider. A role whose credentials are known is
 // answered without a lock and without a call.
 func (s *Service) Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error) {
-	return s.cache.Credentials(ctx, role, session)
+	now := time.Now()
+	if s.base != nil && now.UnixNano() >= s.nextLook.Load() {
+		s.look(ctx, now)
+	}
+	return s.cache.at(ctx, now, role, session)
+}
+
+// look looks at the AWS files, unless somebody else did within a second. What
+// was obtained with another account than they lead to now is dropped.
+func (s *Service) look(ctx context.Context, now time.Time) {
+	next := s.nextLook.Load()
+	if now.UnixNano() < next || !s.nextLook.CompareAndSwap(next, now.Add(lookPause).UnixNano()) || !s.base.files.changed() {
+		return
+	}
+	if _, err := s.base.account(context.WithoutCancel(ctx)); err != nil {
+		if !s.unreadable.Swap(true) {
+			s.log.Warn("AWS configuration has changed and cannot be used; known credentials are served until they expire",
+				"reason", local.MessageOf(err))
+		}
+		s.health.record(err)
+		return
+	}
+	if s.unreadable.Swap(false) {
+		s.health.record(nil)
+	}
+	s.cache.forgetFailures() // a new login is used at once
+}
+
+// accountReplaced drops what was obtained with another account.
+func (s *Service) accountReplaced() {
+	s.log.Info("AWS configuration has changed; credentials are obtained anew")
+	s.cache.drop(func(local.Role) bool { return true })
+}
+
+// Rotate drops cached credentials, so that the next request gets new ones:
+// those of one role, or all when it is nil. A request that is being answered
+// keeps what it gets, but nobody after it does. It returns the roles whose
+// credentials were dropped. Temporary base credentials are renewed, too, when
+// those of the session are dropped; an open MFA session stays.
+func (s *Service) Rotate(role *local.Role) []local.Role {
+	var id *identity
+	if s.base == nil {
+		id = s.health.next.(*offline).identity()
+	} else {
+		id = s.base.knownIdentity()
+		if a := s.base.current.Load(); a != nil && (role == nil || role.Session()) {
+			a.expire()
+		}
+	}
+	return s.cache.drop(func(r local.Role) bool { return role == nil || id.same(*role, r) })
 }
 
 // Uncached returns a Provider that asks the same source each time, for those
@@ -177,12 +260,20 @@ func RoleRefused(err error) bool {
 
 // Status returns the present state. It makes no call.
 func (s *Service) Status() Status {
+	if s.base != nil {
+		s.look(context.Background(), time.Now())
+	}
 	st := Status{Mode: s.mode}
 	st.LastError, st.Since = s.health.last()
 	if s.base == nil {
 		st.Account = s.health.next.(*offline).account
 	} else if id := s.base.knownIdentity(); id != nil {
 		st.Identity, st.Account = id.arn, id.account
+	}
+	if s.base != nil {
+		if a := s.base.current.Load(); a != nil {
+			st.MFA = a.mfa.status()
+		}
 	}
 	return st
 }
@@ -219,8 +310,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Account == "" {
 		o.Account = local.DefaultAccount
 	}
-	if o.Lifetime != 0 && (o.Lifetime < 15*time.Minute || o.Lifetime > 12*time.Hour) {
-		return o, fmt.Errorf("credentials lifetime %s is outside of what STS allows: use 15m to 12h", o.Lifetime)
+	if o.Lifetime != 0 && (o.Lifetime < time.Second || o.Lifetime > longestSession) {
+		return o, fmt.Errorf("credentials lifetime %s is too short, or longer than STS allows: use 1s to 12h", o.Lifetime)
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout

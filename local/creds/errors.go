@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -66,7 +69,6 @@ func explainConfig(err error) *local.Error {
 		noProfile config.SharedConfigProfileNotExistError
 		badFile   config.SharedConfigLoadError
 		badRole   config.SharedConfigAssumeRoleError
-		needsMFA  config.AssumeRoleTokenProviderNotSetError
 	)
 	switch {
 	case errors.As(err, &badRole): // before noProfile, which it wraps for a missing source_profile
@@ -75,26 +77,35 @@ func explainConfig(err error) *local.Error {
 		e.Msg = fmt.Sprintf("the AWS profile %q does not exist: check AWS_PROFILE, and that ~/.aws is readable for ecs-local (mounted into its container)", noProfile.Profile)
 	case errors.As(err, &badFile):
 		e.Msg = fmt.Sprintf("the AWS configuration file %s cannot be read: check its permissions and its syntax", badFile.Filename)
-	case errors.As(err, &needsMFA):
-		e.Msg = "the AWS profile has an mfa_serial, and ecs-local cannot ask for the code: " +
-			"get temporary credentials with it (`aws configure export-credentials --format env`) and start ecs-local with those in its environment"
 	default:
 		e.Msg = "the AWS configuration cannot be used: " + redact(err.Error())
 	}
 	return e
 }
 
-// explain turns an error of the SDK into one for the developer. Doing names
-// the STS call during which it came up.
-func (a *account) explain(err error, doing string) *local.Error {
+// stsCall is the call during which an error came up.
+type stsCall struct {
+	doing string // what is refused when STS refuses
+
+	// For AssumeRole:
+	roleARN  string
+	options  local.SessionOptions
+	lifetime time.Duration // asked for; 0: STS decides
+	by       string        // the role that asks; empty: the base credentials do
+
+	secrets []string // beyond those of the account
+}
+
+// explain turns an error of the SDK into one for the developer.
+func (a *account) explain(err error, call stsCall) *local.Error {
 	var already *local.Error
 	if errors.As(err, &already) {
 		return already
 	}
-	known := a.secrets()
+	known := append(a.secrets(), call.secrets...)
 	e := &local.Error{Err: &cause{text: redact(err.Error(), known...)}}
 
-	what := "STS refuses " + doing
+	what := "STS refuses " + call.doing
 	var ofBase *baseError
 	base := errors.As(err, &ofBase)
 	if base {
@@ -107,15 +118,21 @@ func (a *account) explain(err error, doing string) *local.Error {
 		token   *ssocreds.InvalidTokenError
 		process *processcreds.ProviderError
 		netErr  net.Error
-		call    *url.Error
+		reach   *url.Error
 	)
 	switch {
 	case errors.Is(err, errBaseExpired):
 		e.Code, e.Name = local.Denied, "ExpiredToken"
 		e.Msg = "your AWS credentials are expired: " + a.renewHint()
 	case errors.As(err, &api) && api.ErrorCode() != "":
-		a.explainAPI(e, err, api, what, base, known)
+		a.explainAPI(e, err, api, what, base, known, call)
 	case errors.As(err, &token):
+		e.Code, e.Name = local.Denied, "ExpiredToken"
+		e.Msg = "your AWS SSO login is missing or has expired: " + a.renewHint()
+	case base && usesSSO(leafOf(&a.shared)) && strings.Contains(err.Error(), "unable to cache refreshed SSO token"):
+		e.Code, e.Name = local.Denied, "NoCredentials"
+		e.Msg = "your AWS SSO login was renewed, but ~/.aws/sso/cache cannot be written: make it writable for ecs-local (mounted into its container without :ro), or " + a.renewHint()
+	case base && usesSSO(leafOf(&a.shared)) && strings.Contains(err.Error(), "cached SSO token"):
 		e.Code, e.Name = local.Denied, "ExpiredToken"
 		e.Msg = "your AWS SSO login is missing or has expired: " + a.renewHint()
 	case errors.As(err, &process):
@@ -134,53 +151,67 @@ func (a *account) explain(err error, doing string) *local.Error {
 		e.Err = &cause{text: reason}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		e.Code = local.Timeout
-		if base && !errors.As(err, &call) {
-			e.Msg = fmt.Sprintf("your AWS credentials were not there within %s: %s", a.opts.Timeout, a.renewHint())
+		if base && !errors.As(err, &reach) {
+			next := "check the network, the proxy and the STS endpoint"
+			if leaf := leafOf(&a.shared); leaf.CredentialProcess != "" {
+				next = a.renewHint()
+			}
+			e.Msg = fmt.Sprintf("your AWS credentials were not there within %s: %s", a.opts.Timeout, next)
 			break
 		}
 		e.Msg = fmt.Sprintf("no answer from %s within %s: check the network, the proxy and the STS endpoint", a.endpointOf(err), a.opts.Timeout)
 	case errors.Is(err, context.Canceled):
 		e.Code, e.Msg = local.Unavailable, "ecs-local is shutting down: ask again once it is back"
-	case errors.As(err, &call):
+	case errors.As(err, &reach):
 		e.Code = local.Unavailable
-		e.Msg = fmt.Sprintf("%s cannot be reached: check the network, the proxy and the STS endpoint", a.endpointOf(err))
+		e.Msg = fmt.Sprintf("%s cannot be reached%s: check the network, the proxy and the STS endpoint", a.endpointOf(err), whyUnreachable(err))
 	case base:
 		e.Code, e.Name = local.Denied, "NoCredentials"
 		e.Msg = what + ": " + redact(err.Error(), known...) + "; " + a.renewHint()
 	default:
 		e.Code = local.Unavailable
-		e.Msg = "STS gives no usable answer to " + doing + ": check that the STS endpoint is one of STS"
+		e.Msg = "STS gives no usable answer to " + call.doing + ": check that the STS endpoint is one of STS"
 	}
 	return e
 }
 
 // explainAPI fills in e for an error that AWS answered with.
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-func (a *account) explainAPI(e *local.Error, err error, api smithy.APIError, what string, base bool, known []string) {
+func (a *account) explainAPI(e *local.Error, err error, api smithy.APIError, what string, base bool, known []string, call stsCall) {
 	e.Name = redact(api.ErrorCode(), known...)
 	if said := strings.TrimSpace(api.ErrorMessage()); said != "" {
 		what += " (" + e.Name + ": " + strings.TrimSuffix(redact(said, known...), ".") + ")"
 	} else {
 		what += " (" + e.Name + ")"
 	}
-	status := 0
+	status, off := 0, time.Duration(0)
 	var response *smithyhttp.ResponseError
 	if errors.As(err, &response) {
-		status = response.HTTPStatusCode()
+		status, off = response.HTTPStatusCode(), clockOffset(response)
 	}
 
 	next, role := "", false
 	e.Code = local.Denied
-	switch api.ErrorCode() {
+	code := api.ErrorCode()
+	switch leaf := leafOf(&a.shared); {
+	case base && usesSSO(leaf) && isLoginCode(code):
+		what = strings.Replace(what, "your AWS credentials cannot be had", "your AWS SSO login has expired or was ended", 1)
+		next, code = a.renewHint(), ""
+	case base && usesSSO(leaf) && (code == "ForbiddenException" || code == "ResourceNotFoundException"):
+		next = fmt.Sprintf("check sso_account_id and sso_role_name of profile %s: you have no role %s in account %s", leaf.Profile, leaf.SSORoleName, leaf.SSOAccountID)
+		code = ""
+	case isClockCode(code, api.ErrorMessage()) && off.Abs() >= time.Minute:
+		next, code = "this machine's clock is "+offsetText(off)+": set it", ""
+	}
+	switch code {
+	case "":
 	case "AccessDenied", "AccessDeniedException":
 		role = true
-		who := "the identity that asks"
-		if id := a.identity.Load(); id != nil {
-			who = id.arn
-		}
-		next = "the policies of " + who + " must allow the call, and for a role its trust policy must, too; check that the role exists"
-	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnauthorizedException":
+		next = a.deniedHint(api.ErrorMessage(), call)
+	case "ExpiredToken", "ExpiredTokenException", "UnauthorizedException":
 		next = "your AWS credentials are expired, or this machine's clock is wrong: " + a.renewHint()
+	case "RequestExpired", "RequestInTheFuture":
+		next = "this machine's clock is wrong: set it"
 	case "InvalidClientTokenId", "UnrecognizedClientException":
 		next = "AWS does not know your access key, or it is inactive: " + a.renewHint()
 	case "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "RequestTimeTooSkewed":
@@ -190,6 +221,9 @@ func (a *account) explainAPI(e *local.Error, err error, api smithy.APIError, wha
 	case "ValidationError", "ValidationException", "MalformedPolicyDocument", "PackedPolicyTooLarge", "InvalidParameterValue", "InvalidAction":
 		e.Code, role = local.Invalid, true
 		next = "check the role's name or ARN, and the lifetime that is asked for"
+		if call.lifetime > chainedMost {
+			next += fmt.Sprintf(" (%s: a role that is assumed with the credentials of a role, as an SSO login's are, has an hour at most)", call.lifetime)
+		}
 	case "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottled", "SlowDown":
 		e.Code = local.Unavailable
 		next = "AWS limits the rate of requests: try again in a moment"
@@ -207,12 +241,71 @@ func (a *account) explainAPI(e *local.Error, err error, api smithy.APIError, wha
 	}
 }
 
+// isLoginCode reports whether the SSO portal, or the service that renews its
+// tokens, says that the developer has to log in again.
+// https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html
+// https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html
+func isLoginCode(code string) bool {
+	switch code {
+	case "UnauthorizedException", "InvalidGrantException", "ExpiredTokenException", "UnauthorizedClientException", "InvalidClientException":
+		return true
+	}
+	return false
+}
+
+// isClockCode reports whether AWS may mean that the time of the request is
+// wrong.
+func isClockCode(code, message string) bool {
+	switch code {
+	case "RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed":
+		return true
+	case "SignatureDoesNotMatch", "InvalidSignatureException":
+		return strings.Contains(message, "Signature expired") || strings.Contains(message, "not yet current")
+	}
+	return false
+}
+
+// clockOffset returns how far this machine's clock is ahead of the server's,
+// as far as the response tells.
+func clockOffset(response *smithyhttp.ResponseError) time.Duration {
+	if response.Response == nil {
+		return 0
+	}
+	date, err := http.ParseTime(response.Response.Header.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return time.Since(date).Round(time.Second)
+}
+
+func offsetText(off time.Duration) string {
+	if off < 0 {
+		return (-off).String() + " behind that of AWS"
+	}
+	return off.String() + " ahead of that of AWS"
+}
+
+// whyUnreachable says in brackets why there is no connection, where that helps.
+func whyUnreachable(err error) string {
+	var noName *net.DNSError
+	switch {
+	case errors.As(err, &noName):
+		return " (its name " + noName.Name + " cannot be looked up)"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return " (connection refused)"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return " (no route)"
+	default:
+		return ""
+	}
+}
+
 // endpointOf names the server that err is about: scheme and host, no more.
 func (a *account) endpointOf(err error) string {
-	var call *url.Error
+	var reach *url.Error
 	raw := aws.ToString(a.sts.Options().BaseEndpoint)
-	if errors.As(err, &call) {
-		raw = call.URL
+	if errors.As(err, &reach) {
+		raw = reach.URL
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {

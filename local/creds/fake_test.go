@@ -9,8 +9,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,8 +56,14 @@ type fakeSTS struct {
 	expires   time.Time
 	callerARN string
 
+	// follow makes the clock of the requests the server's own: tests with a
+	// clock of their own need that. Sessions then last as long as was asked
+	// for, or an hour.
+	follow bool
+
 	mu       sync.Mutex
 	calls    []call
+	forms    []url.Values
 	secrets  []string
 	behave   func(w http.ResponseWriter, r *http.Request, c call) bool // true: answered
 	sequence int
@@ -67,6 +76,7 @@ func newFakeSTS(t *testing.T) *fakeSTS {
 		callerARN: "arn:aws:iam::111122223333:user/dev",
 	}
 	srv := httptest.NewServer(f)
+	srv.Config.SetKeepAlivesEnabled(false) // idle connections would hold up a clock of synctest
 	t.Cleanup(srv.Close)
 	f.URL = srv.URL
 	return f
@@ -90,9 +100,21 @@ func (f *fakeSTS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	f.calls = append(f.calls, c)
+	f.forms = append(f.forms, r.PostForm)
 	f.sequence++
 	n, behave := f.sequence, f.behave
 	f.mu.Unlock()
+	expires := f.expires
+	if f.follow {
+		if now, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date")); err == nil {
+			w.Header().Set("Date", now.Format(http.TimeFormat))
+			life := time.Hour
+			if seconds, err := strconv.Atoi(c.Seconds); err == nil {
+				life = time.Duration(seconds) * time.Second
+			}
+			expires = now.Add(life)
+		}
+	}
 	if behave != nil && behave(w, r, c) {
 		return
 	}
@@ -104,7 +126,7 @@ func (f *fakeSTS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.secrets = append(f.secrets, key, secret, token)
 	f.mu.Unlock()
 	credentials := fmt.Sprintf("<Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>",
-		key, secret, token, f.expires.Format(time.RFC3339))
+		key, secret, token, expires.Format(time.RFC3339))
 	var body string
 	switch c.Action {
 	case "GetSessionToken", "AssumeRoleWithWebIdentity":
@@ -143,6 +165,18 @@ func (f *fakeSTS) received(action string) []call {
 		}
 	}
 	return got
+}
+
+// form returns the parameters of the last call of an action.
+func (f *fakeSTS) form(action string) url.Values {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, form := range slices.Backward(f.forms) {
+		if form.Get("Action") == action {
+			return form
+		}
+	}
+	return nil
 }
 
 // setAWS gives the test an environment with no AWS configuration but this.
@@ -186,7 +220,41 @@ type service struct {
 
 	mu  sync.Mutex
 	out []string // texts of errors
-	own []string // secrets handed out
+	own []string // secrets handed out, and others that must not come out
+}
+
+// keep adds secrets that must not come out.
+func (s *service) keep(secrets ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own = append(s.own, secrets...)
+}
+
+// failed checks an error, and remembers its texts.
+func (s *service) failed(err error) *local.Error {
+	s.t.Helper()
+	var e *local.Error
+	if !errors.As(err, &e) {
+		s.t.Fatalf("got %v, want a local.Error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remember(err)
+	return e
+}
+
+func (s *service) remember(err error) {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		s.out = append(s.out, fmt.Sprintf("%v %+v %#v", e, e, e))
+	}
+	s.out = append(s.out, local.MessageOf(err))
+}
+
+// mustFail asks for credentials that cannot be had.
+func (s *service) mustFail(role local.Role) *local.Error {
+	s.t.Helper()
+	_, err := s.get(role, "web")
+	return s.failed(err)
 }
 
 func newService(t *testing.T, f *fakeSTS, opts creds.Options) *service {
@@ -209,10 +277,11 @@ func newService(t *testing.T, f *fakeSTS, opts creds.Options) *service {
 			secrets = append(secrets, f.secrets...)
 			f.mu.Unlock()
 		}
-		texts := append([]string{s.log.String(), fmt.Sprintf("%+v", svc.Status())}, s.out...)
+		status := svc.Status()
+		texts := append([]string{s.log.String(), fmt.Sprintf("%+v %+v", status, status.MFA)}, s.out...)
 		for _, text := range texts {
 			for i, secret := range secrets {
-				if strings.Contains(text, secret) {
+				if secret != "" && strings.Contains(text, secret) {
 					t.Errorf("secret %d came out in a text of %d bytes", i, len(text))
 				}
 			}
@@ -226,10 +295,7 @@ func (s *service) get(role local.Role, session string) (local.Credentials, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		for e := err; e != nil; e = errors.Unwrap(e) {
-			s.out = append(s.out, fmt.Sprintf("%v %+v %#v", e, e, e))
-		}
-		s.out = append(s.out, local.MessageOf(err))
+		s.remember(err)
 		return c, err
 	}
 	s.out = append(s.out, fmt.Sprintf("%v %+v %#v", c, c, c))

@@ -2,41 +2,48 @@ package creds
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
 )
+
+// offlineUser is the IAM user that the developer's own session belongs to.
+const offlineUser = "ecs-local"
 
 // offline makes up credentials. They have the form of real ones, so that
 // every SDK takes them, and say what they are in the key id and the token.
 type offline struct {
 	region   string
 	account  string
-	lifetime time.Duration // 0: offlineLifetime
+	lifetime time.Duration
+	issuer   *Issuer
 }
 
-func (o *offline) Credentials(_ context.Context, role local.Role, _ string) (local.Credentials, error) {
-	lifetime := o.lifetime
-	if lifetime == 0 {
-		lifetime = offlineLifetime
+func newOffline(region string, opts Options) *offline {
+	o := &offline{region: region, account: opts.Account, lifetime: opts.Lifetime, issuer: NewIssuer(opts.Account, opts.Secret)}
+	if o.lifetime == 0 {
+		o.lifetime = offlineLifetime
+	}
+	return o
+}
+
+// identity tells which account is the developer's own.
+func (o *offline) identity() *identity {
+	return &identity{account: o.account, partition: local.Partition(o.region)}
+}
+
+func (o *offline) Credentials(_ context.Context, role local.Role, session string) (local.Credentials, error) {
+	partition := local.Partition(o.region)
+	if role.Session() {
+		return o.issuer.Issue(local.Identity{Partition: partition, Account: o.account, Name: offlineUser}, o.lifetime), nil
 	}
 	arn := role.ARN
 	if role.Name != "" {
-		arn = local.RoleARN(local.Partition(o.region), o.account, role.Name)
+		arn = local.RoleARN(partition, o.account, role.Name)
 	}
-	return local.Credentials{
-		RoleARN:         arn,
-		AccessKeyID:     "ASIAOFFLINE" + rand.Text()[:9],                    // 20 characters of A-Z2-7
-		SecretAccessKey: base64.StdEncoding.EncodeToString(randomBytes(30)), // 40 characters
-		SessionToken:    "OFFLINE" + base64.StdEncoding.EncodeToString(randomBytes(96)),
-		Expiration:      time.Now().UTC().Add(lifetime).Truncate(time.Second),
-	}, nil
-}
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails, by its documentation
-	return b
+	whose, err := local.RoleSession(arn, sessionName(session))
+	if err != nil {
+		return local.Credentials{}, err
+	}
+	return o.issuer.Issue(whose, o.lifetime), nil
 }

@@ -61,8 +61,11 @@ const (
 	renewEarliest = time.Hour
 	renewLatest   = 5 * time.Minute
 
-	// renewPause is the least time between two renewals of the same keys.
+	// renewPause is the least time between two renewals of the same keys that
+	// live longer than a minute; for others it is half of their life, but not
+	// less than shortPause.
 	renewPause = 30 * time.Second
+	shortPause = time.Second
 	// retryFirst and retryMost bound the pauses between failed attempts.
 	retryFirst = time.Second
 	retryMost  = time.Minute
@@ -161,14 +164,22 @@ func (h *holder) take(now time.Time, keys local.Credentials, err error) bool {
 }
 
 // renewal returns when to renew keys: half of their life before they end, but
-// not more than an hour and not less than five minutes before.
+// not more than an hour and, when they live longer than that, not less than
+// five minutes before.
 func renewal(now, end time.Time) time.Time {
-	early := max(min(end.Sub(now)/2, renewEarliest), renewLatest)
-	due := end.Add(-early)
-	if pause := now.Add(renewPause); due.Before(pause) {
-		due = pause
+	life := end.Sub(now)
+	early := min(life/2, renewEarliest)
+	pause := renewPause
+	switch {
+	case life > renewLatest:
+		early = max(early, renewLatest)
+	case life > 0:
+		pause = max(min(pause, life/2), shortPause)
 	}
-	return due
+	if next := now.Add(pause); end.Add(-early).Before(next) {
+		return next
+	}
+	return end.Add(-early)
 }
 
 // reconcile makes the holders those that the tree needs.

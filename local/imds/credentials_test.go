@@ -236,6 +236,44 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRunWithShortLives says that keys for tests, which end before the usual
+// five minutes, are always valid, and not renewed all the time.
+func TestRunWithShortLives(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		life time.Duration
+		most int // provider calls in an hour, for four sets of keys
+	}{
+		"five minutes": {5 * time.Minute, 4 * 26},
+		"two minutes":  {2 * time.Minute, 4 * 62},
+		"ten seconds":  {10 * time.Second, 4 * 722},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := &counter{life: test.life}
+				s, err := imds.New(imds.Config{Role: "web"}, imds.Deps{Provider: p.provide, Identity: identity()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				run(t, s)
+				for range 60 * 12 {
+					time.Sleep(5 * time.Second)
+					synctest.Wait()
+					for _, path := range []string{profileKeys, identityKeys} {
+						if got := v2(t, s).keys(path); got.Code != "Success" {
+							t.Fatalf("%s: no keys", path)
+						}
+					}
+				}
+				if n := p.count(); n > test.most {
+					t.Errorf("%d calls, want at most %d", n, test.most)
+				}
+			})
+		})
+	}
+}
+
 // TestProviderFails says that keys are served to their end while the provider
 // fails, that it is asked again, and that the log has no secrets.
 func TestProviderFails(t *testing.T) {

@@ -70,6 +70,8 @@ func newTaskV4(t *local.Task, withTags bool) taskV4 {
 		AvailabilityZone:   availabilityZone(t),
 		LaunchType:         t.LaunchType,
 		ServiceName:        t.ServiceName,
+
+		FaultInjectionEnabled: t.FaultInjection,
 	}
 	doc.VPCID, doc.AvailabilityZoneID = vpcID(t), availabilityZoneID(t)
 	doc.ClockDrift, doc.EphemeralStorage = newClockDrift(t), newEphemeralStorage(t)
