@@ -82,6 +82,7 @@ var layers = []layer{
 	{"local/imdsclient", []string{"local"}, "the client knows no server of ours: it talks to real instances too"},
 	{"local/scan", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/metadata", []string{"local"}, "documents are made of local values and nothing else"},
+	{"local/metadatafile", []string{"local"}, "the file is made of local values; the snapshots come from cli"},
 	{"local/protection", []string{"local"}, "protection is kept in memory and calls nobody"},
 }
 

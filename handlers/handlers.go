@@ -136,6 +136,8 @@ func (s *server) ecsRouter() *mux.Router {
 			r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
 			r.Handle(at+"/stats", s.identified(v, containerStats))
 			r.Handle(at+"/task/stats", s.identified(v, taskStats))
+			r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+			r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
 		}
 	}
 
@@ -154,6 +156,8 @@ func (s *server) ecsRouter() *mux.Router {
 		r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
 		r.Handle(at+"/stats", s.identified(v, containerStats))
 		r.Handle(at+"/task/stats", s.identified(v, taskStats))
+		r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+		r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
 	}
 
 	taskProtection, networkFault := s.taskProtection(), s.networkFault()

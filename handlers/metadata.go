@@ -207,7 +207,7 @@ func (s *server) document(r *http.Request, v metadata.Version, k kind, who local
 	}
 	switch k {
 	case containerStats:
-		return s.containerStats(r, v, who.Container)
+		return s.containerStats(r, v, who)
 	case taskStats:
 		return s.taskStats(r, v, who.Task)
 	default:

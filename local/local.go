@@ -64,6 +64,10 @@ const (
 	LabelFaultInjection   = "ecs-local.fault-injection" // true, false
 )
 
+// LabelMetadataFile asks for the container metadata file. Its value is a
+// directory in the file system of ecs-local.
+const LabelMetadataFile = "ecs-local.metadata-file"
+
 // Labels that Compose puts on what it creates.
 const (
 	LabelComposeProject = "com.docker.compose.project"

@@ -23,9 +23,12 @@ type Task struct {
 	AvailabilityZone string
 	ZoneID           string
 	VPCID            string
-	CPU              float64 // processors; 0 without a limit
-	Memory           int64   // MiB; 0 without a limit
-	TaskRole         string  // name or ARN; empty without one
+	NetworkMode      string // see NetworkModeOf; empty: Docker's
+	Fargate          Fargate
+	Associations     []Association // in the order of the configuration
+	CPU              float64       // processors; 0 without a limit
+	Memory           int64         // MiB; 0 without a limit
+	TaskRole         string        // name or ARN; empty without one
 	ExecutionRole    string
 	Tags             map[string]string
 	InstanceTags     map[string]string
@@ -66,6 +69,9 @@ type TaskFacts struct {
 	LaunchType       string
 	AvailabilityZone string
 	ZoneID           string
+	NetworkMode      string
+	Fargate          Fargate
+	Associations     []Association
 	CPU              float64
 	Memory           int64
 	TaskRole         string
@@ -108,6 +114,9 @@ func newTask(key taskKey, members []*Container, f Facts) *Task {
 		AvailabilityZone: cmp.Or(label(LabelAvailabilityZone), said.AvailabilityZone, region+"a"),
 		ZoneID:           said.ZoneID,
 		VPCID:            f.VPCID,
+		NetworkMode:      cmp.Or(label(LabelNetworkMode), said.NetworkMode),
+		Fargate:          said.Fargate,
+		Associations:     said.Associations,
 		CPU:              said.CPU,
 		Memory:           said.Memory,
 		TaskRole:         cmp.Or(label(LabelTaskRole), said.TaskRole),
