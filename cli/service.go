@@ -17,6 +17,7 @@ import (
 	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/creds"
 	"github.com/ecs-local/ecs-local/local/fault"
+	"github.com/ecs-local/ecs-local/local/metadatafile"
 	"github.com/ecs-local/ecs-local/local/protection"
 )
 
@@ -32,8 +33,10 @@ type service struct {
 	authority   *authority.Authority // nil without TLS
 	protection  *protection.Store
 	faults      *fault.Service
-	servers     []server // that of the containers is the first
-	log         *slog.Logger
+
+	metadataFiles *metadatafile.Writer
+	servers       []server // that of the containers is the first
+	log           *slog.Logger
 
 	authorization func() (string, error) // nil: none is wanted
 	expired       bool                   // what is handed out says that it is expired
@@ -79,6 +82,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		return nil, misuse{err}
 	}
 	s.closers = append(s.closers, s.credentials.Close)
+	if s.metadataFiles, err = newMetadataFiles(flags.MetadataFileRoot, s); err != nil {
+		return nil, err
+	}
 	counted := newMetrics(s.containers)
 	if s.instance, err = flags.newInstance(s, secret, newScanMetrics(counted)); err != nil {
 		return nil, err
@@ -203,6 +209,13 @@ func (s *service) run(ctx context.Context, serving func()) error {
 	})
 	s.instance.run(ctx, group)
 	group.Go(func() error { s.followFaults(ctx); return nil })
+	group.Go(func() error {
+		s.metadataFiles.Run(ctx, s.containers.changes.subscribe(), func() *local.Directory {
+			dir, _ := s.containers.Current()
+			return dir
+		})
+		return nil
+	})
 	for _, server := range s.servers {
 		group.Go(func() error { return server.serve(ctx) })
 	}
