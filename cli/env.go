@@ -50,8 +50,9 @@ type knownTask struct {
 }
 
 type knownContainer struct {
-	Name, DockerName, Service, ID, EndpointID string
-	Environment                               map[string]string
+	Name, DockerName, Service, ID, EndpointID, State string
+	Addresses                                        map[string]string // network → address
+	Environment                                      map[string]string
 }
 
 // Run asks the server where it is and whom it serves.
@@ -66,7 +67,7 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	var who knownContainer
-	path := c.rolePath()
+	path := rolePath(c.Role)
 	if c.Task != "" || c.Service != "" {
 		var tasks []knownTask
 		if err := c.call(ctx, http.MethodGet, "/v1/tasks", nil, &tasks); err != nil {
@@ -103,14 +104,15 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 	return v.write(env.stdout, c.Format)
 }
 
-func (c envCommand) rolePath() string {
+// rolePath is where the credentials of a role are; "" without one.
+func rolePath(role string) string {
 	switch {
-	case c.Role == "":
+	case role == "":
 		return ""
-	case strings.HasPrefix(c.Role, "arn:"):
-		return "/role-arn/" + c.Role
+	case strings.HasPrefix(role, "arn:"):
+		return "/role-arn/" + role
 	default:
-		return "/role/" + c.Role
+		return "/role/" + role
 	}
 }
 

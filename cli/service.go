@@ -141,7 +141,7 @@ func (s *service) addServers(listen listenFlags, env environment, inherited inhe
 		s.servers = append(s.servers, server{
 			name: "introspection", flag: "--introspection-listen", address: listen.IntrospectionListen,
 			handler: handlers.NewIntrospection(handlers.IntrospectionDeps{
-				Runtime: s.containers, Version: env.version, License: env.license, AllowedHosts: listen.AllowedHosts, Log: s.log,
+				Runtime: s.containers, Version: env.Version, License: env.License, AllowedHosts: listen.AllowedHosts, Log: s.log,
 			}),
 		})
 	}
@@ -175,7 +175,7 @@ func (s *service) controlDeps(listen listenFlags, env environment, counted *metr
 		},
 		Status: func() handlers.Status {
 			return handlers.Status{
-				Version: env.version, Started: started, Runtime: s.containers.kind,
+				Version: env.Version, Started: started, Runtime: s.containers.kind,
 				Listen: addresses(s.servers), Region: s.region(), Credentials: s.credentialsStatus(), Config: s.settings.status(),
 			}
 		},

@@ -145,8 +145,12 @@ func (t *taskRoles) ID(task *local.Task, roleType string) string {
 // id derives an id from what names the role, so that it stays the same, and
 // from the secret, so that nobody can guess it. It has the form of a UUID.
 func (t *taskRoles) id(task *local.Task, roleType string) string {
-	mac := hmac.New(sha256.New, t.secret)
-	fmt.Fprintf(mac, "%s %s", roleType, task.ARN)
+	return taskRoleID(t.secret, roleType, task.ARN)
+}
+
+func taskRoleID(secret []byte, roleType, arn string) string {
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%s %s", roleType, arn)
 	b := mac.Sum(nil)[:16]
 	b[6] = b[6]&0x0f | 0x80 // version 8: made by the application's own rule (RFC 9562)
 	b[8] = b[8]&0x3f | 0x80
