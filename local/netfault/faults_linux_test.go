@@ -208,7 +208,7 @@ func lost(t *testing.T, w *world, to netip.Addr, packets int) int {
 	defer func() { _ = conn.Close() }()
 	lost := 0
 	// In small groups, so that no buffer overflows.
-	const group = 50
+	const group = 200
 	buffer := make([]byte, 1)
 	for sent := 0; sent < packets; sent += group {
 		for range group {

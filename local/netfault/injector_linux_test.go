@@ -134,16 +134,23 @@ func TestFaultsStayOutOfTheHostAndOfECSLocal(t *testing.T) {
 	t.Parallel()
 	i := requireInjector(t)
 	f := Fault{Kind: BlackholePort, Port: 1, Protocol: UDP, TrafficType: Ingress}
-	for _, n := range []Namespace{{Pid: os.Getpid()}, {Path: "/proc/self/ns/net"}, {Pid: 1}} {
-		wantError(t, i.Apply(t.Context(), n, f), local.Denied, "a network of its own")
+	for _, n := range []Namespace{{Pid: os.Getpid()}, {Path: "/proc/self/ns/net"}} {
+		wantError(t, i.Apply(t.Context(), n, f), local.Denied, "of ecs-local", "a network of its own")
 	}
+	wantError(t, i.Apply(t.Context(), Namespace{Pid: 1}, f), local.Denied)
 
 	// A host that is not the namespace of ecs-local.
 	w := newWorld(t)
 	host := &Injector{proc: t.TempDir(), own: i.own}
 	try(t, os.MkdirAll(filepath.Join(host.proc, "1", "ns"), 0o700))
 	try(t, os.Symlink(w.container().Path, filepath.Join(host.proc, "1", "ns", "net")))
-	wantError(t, host.Apply(t.Context(), w.container(), f), local.Denied, "of the host")
+	wantError(t, host.Apply(t.Context(), w.container(), f), local.Denied, "of the host", "a network of its own")
+
+	// The engine has the host's namespace beside those of containers.
+	host.proc = t.TempDir()
+	try(t, os.Symlink(w.container().Path, filepath.Join(host.proc, "default")))
+	try(t, os.Symlink(w.container().Path, filepath.Join(host.proc, "0a1b2c")))
+	wantError(t, host.Apply(t.Context(), Namespace{Path: filepath.Join(host.proc, "0a1b2c")}, f), local.Denied, "of the host")
 }
 
 func TestLatencyWithoutNetemSaysWhatIsMissing(t *testing.T) {

@@ -35,7 +35,7 @@ func (i *Injector) enter(n Namespace) (*inside, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := i.refuseOwn(ns); err != nil {
+	if err := i.refuseOwn(ns, n); err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
 	in, err := socketsIn(ns)
@@ -121,20 +121,30 @@ func openFile(path string) (netns.NsHandle, error) {
 }
 
 // refuseOwn keeps faults out of the namespace of ecs-local and of the host.
-func (i *Injector) refuseOwn(ns netns.NsHandle) error {
+func (i *Injector) refuseOwn(ns netns.NsHandle, n Namespace) error {
+	refuse := func(whose string) error {
+		return &local.Error{Code: local.Denied, Err: errOwn, Msg: fmt.Sprintf("the container shares the network namespace of %s, "+
+			"which faults would cut off: give the container a network of its own", whose)}
+	}
 	if ns.Equal(i.own) {
-		return &local.Error{Code: local.Denied, Err: errOwn, Msg: "the container shares the network namespace of ecs-local, " +
-			"which faults would cut off: give the container a network of its own"}
+		return refuse("ecs-local")
 	}
-	// Where pid 1 cannot be read, it is none of ours.
-	first, err := openFile(filepath.Join(i.proc, "1", "ns", "net"))
-	if err != nil {
-		return nil
+	// The host's is that of pid 1, or what the engine calls default. Where
+	// neither can be opened, ecs-local sees nothing of the host.
+	hosts := []string{filepath.Join(i.proc, "1", "ns", "net")}
+	if n.Path != "" {
+		hosts = append(hosts, filepath.Join(filepath.Dir(n.Path), "default"))
 	}
-	defer func() { _ = first.Close() }()
-	if ns.Equal(first) {
-		return &local.Error{Code: local.Denied, Err: errOwn, Msg: "the container shares the network namespace of the host, " +
-			"which faults would cut off: give the container a network of its own"}
+	for _, path := range hosts {
+		host, err := openFile(path)
+		if err != nil {
+			continue
+		}
+		same := ns.Equal(host)
+		_ = host.Close()
+		if same {
+			return refuse("the host")
+		}
 	}
 	return nil
 }

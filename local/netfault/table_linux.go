@@ -93,6 +93,7 @@ func choose(f Fault) (rules [][]expr.Any) {
 	for _, prefix := range f.exempt() {
 		rules = append(rules, rule(within(prefix, destination), verdict(expr.VerdictAccept)))
 	}
+	rules = append(rules, rule(neighbours(), verdict(expr.VerdictAccept)))
 	if f.FlowsPercent > 0 && f.FlowsPercent < hundred {
 		for _, v := range []version{ipv4, ipv6} {
 			for _, protocol := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
@@ -173,6 +174,17 @@ func within(prefix netip.Prefix, s side) []expr.Any {
 		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: v.addresses + uint32(s)*v.length, Len: v.length},
 		&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: v.length, Mask: mask, Xor: make([]byte, v.length)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: prefix.Masked().Addr().AsSlice()})
+}
+
+// neighbours matches what asks for the hardware addresses of IPv6. IPv4 has ARP
+// for it, which no fault reaches.
+func neighbours() []expr.Any {
+	const firstType, lastType = 133, 137 // router solicitation to redirect, RFC 4861
+	return rule(ipv6.match(), transport(expr.CmpOpEq, unix.IPPROTO_ICMPV6), []expr.Any{
+		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseTransportHeader, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpGte, Register: unix.NFT_REG_1, Data: []byte{firstType}},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: unix.NFT_REG_1, Data: []byte{lastType}},
+	})
 }
 
 // flow computes a number below 100 that is the same for all packets of a flow:
