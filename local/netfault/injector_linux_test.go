@@ -3,6 +3,7 @@ package netfault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -72,9 +73,10 @@ func TestSweepRemovesWhatAKilledProcessLeft(t *testing.T) {
 	}
 }
 
-func TestNamespaceOfAProcess(t *testing.T) {
-	t.Parallel()
-	i := requireInjector(t)
+// startProcess starts a process in a network namespace of its own. It ends with
+// the test.
+func startProcess(t *testing.T) *exec.Cmd {
+	t.Helper()
 	self, err := os.Executable()
 	try(t, err)
 	cmd := exec.CommandContext(t.Context(), self, wait)
@@ -82,15 +84,17 @@ func TestNamespaceOfAProcess(t *testing.T) {
 	stdin, err := cmd.StdinPipe()
 	try(t, err)
 	try(t, cmd.Start())
-	ended := false
-	end := func() {
-		if !ended {
-			ended = true
-			_ = stdin.Close()
-			_ = cmd.Wait()
-		}
-	}
-	t.Cleanup(end)
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+func TestNamespaceOfAProcess(t *testing.T) {
+	t.Parallel()
+	i := requireInjector(t)
+	cmd := startProcess(t)
 	f := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress}
 	for _, n := range []Namespace{{Pid: cmd.Process.Pid}, {Path: "/nowhere/netns/1", Pid: cmd.Process.Pid}} {
 		try(t, i.Apply(t.Context(), n, f))
@@ -102,7 +106,9 @@ func TestNamespaceOfAProcess(t *testing.T) {
 			t.Errorf("in %s after its removal: there %t, %v", n, there, err)
 		}
 	}
-	end()
+	try(t, cmd.Process.Kill())
+	_, err := cmd.Process.Wait()
+	try(t, err)
 	wantError(t, i.Apply(t.Context(), Namespace{Pid: cmd.Process.Pid}, f), local.NotFound)
 }
 
@@ -146,11 +152,25 @@ func TestFaultsStayOutOfTheHostAndOfECSLocal(t *testing.T) {
 	try(t, os.Symlink(w.container().Path, filepath.Join(host.proc, "1", "ns", "net")))
 	wantError(t, host.Apply(t.Context(), w.container(), f), local.Denied, "of the host", "a network of its own")
 
+	process := startProcess(t)
+	if i.sameNetwork(process.Process.Pid, os.Getpid()) || i.sameNetwork(process.Process.Pid, 1) {
+		t.Error("a process in a namespace of its own seems to be in another's")
+	}
+	beside := &Injector{proc: t.TempDir(), own: i.own}
+	for _, pid := range []string{"1", "4711"} {
+		try(t, os.MkdirAll(filepath.Join(beside.proc, pid, "ns"), 0o700))
+		try(t, os.Symlink(fmt.Sprintf("/proc/%d/net", process.Process.Pid), filepath.Join(beside.proc, pid, "net")))
+	}
+	try(t, os.Symlink(fmt.Sprintf("/proc/%d/ns/net", process.Process.Pid), filepath.Join(beside.proc, "4711", "ns", "net")))
+	wantError(t, beside.Apply(t.Context(), Namespace{Pid: 4711}, f), local.Denied, "of the host")
+
 	// The engine has the host's namespace beside those of containers.
 	host.proc = t.TempDir()
-	try(t, os.Symlink(w.container().Path, filepath.Join(host.proc, "default")))
-	try(t, os.Symlink(w.container().Path, filepath.Join(host.proc, "0a1b2c")))
-	wantError(t, host.Apply(t.Context(), Namespace{Path: filepath.Join(host.proc, "0a1b2c")}, f), local.Denied, "of the host")
+	for _, name := range []string{"default", "0a1b2c"} {
+		path := filepath.Join(host.proc, name)
+		try(t, os.Symlink(w.container().Path, path))
+		wantError(t, host.Apply(t.Context(), Namespace{Path: path}, f), local.Denied, "of the host")
+	}
 }
 
 func TestLatencyWithoutNetemSaysWhatIsMissing(t *testing.T) {

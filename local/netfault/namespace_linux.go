@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -90,7 +91,7 @@ func (i *Injector) open(n Namespace) (netns.NsHandle, error) {
 	}
 	return netns.None(), &local.Error{Code: local.NotFound, Err: gone, Msg: fmt.Sprintf("the network namespace of the container is not "+
 		"visible to ecs-local at %s. Either the container has ended, or ecs-local runs in a container that sees neither the engine's "+
-		"namespaces nor the processes of the host: start it with %s; or with %s", n, howSandbox, howPid)}
+		"namespaces nor the processes of the host: start it with %s; or with %s", n, howPid, howSandbox)}
 }
 
 // nsfsMagic is the type of the file system that namespaces are files of.
@@ -129,22 +130,51 @@ func (i *Injector) refuseOwn(ns netns.NsHandle, n Namespace) error {
 	if ns.Equal(i.own) {
 		return refuse("ecs-local")
 	}
-	// The host's is that of pid 1, or what the engine calls default. Where
-	// neither can be opened, ecs-local sees nothing of the host.
-	hosts := []string{filepath.Join(i.proc, "1", "ns", "net")}
-	if n.Path != "" {
-		hosts = append(hosts, filepath.Join(filepath.Dir(n.Path), "default"))
+	if i.isHost(ns, n) {
+		return refuse("the host")
 	}
-	for _, path := range hosts {
+	return nil
+}
+
+// engineHost is what the engine calls the namespace of the host, in the folder
+// of those of containers.
+const engineHost = "default"
+
+// isHost reports whether a namespace is that of the host, as far as ecs-local
+// sees the host: by the engine's name for it, or because pid 1 is in it.
+func (i *Injector) isHost(ns netns.NsHandle, n Namespace) bool {
+	files := []string{filepath.Join(i.proc, "1", "ns", "net")}
+	if n.Path != "" {
+		if filepath.Base(n.Path) == engineHost {
+			return true
+		}
+		files = append(files, filepath.Join(filepath.Dir(n.Path), engineHost))
+	}
+	for _, path := range files {
 		host, err := openFile(path)
 		if err != nil {
-			continue
+			continue // what cannot be opened, ecs-local cannot harm
 		}
 		same := ns.Equal(host)
 		_ = host.Close()
 		if same {
-			return refuse("the host")
+			return true
 		}
 	}
-	return nil
+	return n.Pid > 0 && i.sameNetwork(n.Pid, 1)
+}
+
+// sameNetwork reports whether two processes are in the same network namespace.
+// It needs no privilege to look into either: each namespace has files of its
+// own below /proc/<pid>/net.
+func (i *Injector) sameNetwork(a, b int) bool {
+	of := func(pid int) (fs.FileInfo, error) {
+		return os.Stat(filepath.Join(i.proc, strconv.Itoa(pid), "net", "dev"))
+	}
+	one, err := of(a)
+	if err != nil {
+		return false
+	}
+	two, err := of(b)
+	return err == nil && os.SameFile(one, two)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/ecs-local/ecs-local/local"
 )
@@ -151,7 +152,7 @@ func newNamespace(t *testing.T) (ns netns.NsHandle) {
 
 func handleIn(t *testing.T, ns netns.NsHandle) *netlink.Handle {
 	t.Helper()
-	h, err := netlink.NewHandleAt(ns)
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	try(t, err)
 	t.Cleanup(h.Close)
 	return h
