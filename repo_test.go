@@ -43,6 +43,7 @@ func (p pkg) rel() string {
 func packages(t *testing.T) []pkg {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...")
+	cmd.Env = append(os.Environ(), "GOOS=linux") // where nothing is left out
 	cmd.Stderr = t.Output()
 	out, err := cmd.Output()
 	if err != nil {

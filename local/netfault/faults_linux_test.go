@@ -371,6 +371,25 @@ func TestLatencyAndLossReplaceEachOther(t *testing.T) {
 	}
 }
 
+// TestRemovalFinishesAnEarlierOne needs netem.
+func TestRemovalFinishesAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	i := requireNetem(t)
+	w := newWorld(t)
+	before := w.state(t)
+	f := Fault{Kind: Latency, Delay: time.Millisecond, Sources: everybody}
+	w.apply(t, i, f)
+	sockets, err := i.enter(w.container())
+	try(t, err)
+	_, err = sockets.uninstall(isShape) // and the process is killed
+	try(t, err)
+	try(t, sockets.close())
+	w.remove(t, i, f)
+	if diff := cmp.Diff(before, w.state(t)); diff != "" {
+		t.Errorf("something stays (-before +after):\n%s", diff)
+	}
+}
+
 // TestOtherQueueingDisciplineStays needs netem.
 func TestOtherQueueingDisciplineStays(t *testing.T) {
 	t.Parallel()

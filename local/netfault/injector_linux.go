@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netns"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -88,8 +90,13 @@ func (i *Injector) applyShape(in *inside, f Fault) error {
 // error.
 func (i *Injector) Remove(ctx context.Context, n Namespace, f Fault) error {
 	err := i.do(ctx, n, func(in *inside) error {
-		found, err := in.uninstall(func(name string) bool { return name == tableName(f) })
-		if err != nil || !found || f.Kind == BlackholePort {
+		if _, err := in.uninstall(func(name string) bool { return name == tableName(f) }); err != nil || f.Kind == BlackholePort {
+			return err
+		}
+		// What is left of the queues is of this fault, or of one before that was
+		// not removed to its end, unless the other kind is there.
+		tables, err := in.ours()
+		if err != nil || slices.ContainsFunc(tables, func(t *nftables.Table) bool { return isShape(t.Name) }) {
 			return err
 		}
 		_, err = in.unshape()
@@ -109,9 +116,7 @@ func (i *Injector) Check(ctx context.Context, n Namespace, f Fault) (there bool,
 		if err != nil {
 			return err
 		}
-		for _, table := range tables {
-			there = there || table.Name == tableName(f)
-		}
+		there = slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(f) })
 		if !there || f.Kind == BlackholePort || i.netem != nil {
 			return nil
 		}

@@ -219,7 +219,7 @@ func TestMissingCapabilitiesAreNamed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			wantError(t, lacking(test.effective), local.Denied, test.want, "--cap-add NET_ADMIN --cap-add SYS_ADMIN", "cap_add: [NET_ADMIN, SYS_ADMIN]")
+			wantError(t, lacking(test.effective), local.Denied, test.want, "--cap-add NET_ADMIN --cap-add SYS_ADMIN", "cap_add: [NET_ADMIN, SYS_ADMIN, SYS_PTRACE]")
 		})
 	}
 	if err := lacking(net | sys); err != nil {

@@ -91,7 +91,7 @@ func (i *Injector) open(n Namespace) (netns.NsHandle, error) {
 	}
 	return netns.None(), &local.Error{Code: local.NotFound, Err: gone, Msg: fmt.Sprintf("the network namespace of the container is not "+
 		"visible to ecs-local at %s. Either the container has ended, or ecs-local runs in a container that sees neither the engine's "+
-		"namespaces nor the processes of the host: start it with %s; or with %s", n, howPid, howSandbox)}
+		"namespaces nor the processes of the host: start it with %s; or with %s", n, howAll, howSandbox)}
 }
 
 // nsfsMagic is the type of the file system that namespaces are files of.
@@ -104,7 +104,7 @@ func openFile(path string) (netns.NsHandle, error) {
 		return netns.None(), fmt.Errorf("%w: open %s: %w", errGone, path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return netns.None(), &local.Error{Code: local.Denied, Err: fmt.Errorf("open %s: %w", path, err), Msg: fmt.Sprintf("ecs-local may not open "+
-			"%s, which needs root, and CAP_SYS_PTRACE for a process with more capabilities: start it with %s; or with %s", path, howPid, howSandbox)}
+			"%s, which needs root, and CAP_SYS_PTRACE for a process with more capabilities: start it with %s", path, howAll)}
 	case err != nil:
 		return netns.None(), fmt.Errorf("open %s: %w", path, err)
 	}

@@ -20,11 +20,13 @@ type capability struct {
 // the network of a namespace, one to enter it.
 var needed = []capability{{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}}
 
-// How to give what is missing, in the words of both tools.
+// How to give what is missing, in the words of both tools: everything at once,
+// and what can take the place of seeing the processes of the host.
 const (
-	howCapabilities = `docker run --user 0:0 --cap-add NET_ADMIN --cap-add SYS_ADMIN …, or in Compose user: "0:0" and cap_add: [NET_ADMIN, SYS_ADMIN]; outside containers, be root`
-	howSandbox      = `docker run -v /var/run/docker/netns:/var/run/docker/netns:ro,rslave …, or in Compose volumes: ["/var/run/docker/netns:/var/run/docker/netns:ro,rslave"]`
-	howPid          = `docker run --pid host --cap-add SYS_PTRACE …, or in Compose pid: host and cap_add: [SYS_PTRACE]`
+	howAll = `docker run --user 0:0 --pid host --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add SYS_PTRACE …, ` +
+		`in Compose user: "0:0", pid: host and cap_add: [NET_ADMIN, SYS_ADMIN, SYS_PTRACE]`
+	howSandbox = `docker run -v /var/run/docker/netns:/var/run/docker/netns:ro,rslave …, ` +
+		`in Compose volumes: ["/var/run/docker/netns:/var/run/docker/netns:ro,rslave"]`
 )
 
 // checkPrivileges returns an error that names the capabilities which the
@@ -51,13 +53,13 @@ func lacking(effective uint64) error {
 	if len(lacks) == 0 {
 		return nil
 	}
-	return local.Errorf(local.Denied, "real faults need the capabilities %s, and this process lacks %s: start it with %s",
-		strings.Join(names, " and "), strings.Join(lacks, " and "), howCapabilities)
+	return local.Errorf(local.Denied, "real faults need the capabilities %s, and this process lacks %s: be root or, in a container, start it with %s",
+		strings.Join(names, " and "), strings.Join(lacks, " and "), howAll)
 }
 
 // notPermitted is the error of a process that has the capabilities and may not
 // use them.
 func notPermitted(err error) error {
 	return &local.Error{Code: local.Denied, Err: err, Msg: "ecs-local has the capabilities for real faults and may not use them: " +
-		"start it in the user namespace of the host and with a seccomp profile that allows setns and unshare; " + howCapabilities}
+		"start it in the user namespace of the host and with a seccomp profile that allows setns and unshare, as with " + howAll}
 }

@@ -48,7 +48,7 @@ func (in *inside) probe() (netem, err error) {
 			return nil, err
 		} else if err != nil {
 			return nil, &local.Error{Code: local.Unavailable, Err: err, Msg: "the kernel lacks nftables, which real faults need: " +
-				"load the modules nf_tables, nft_hash and nft_numgen (modprobe nf_tables nft_hash nft_numgen, as root on the host), or record faults only"}
+				"load the modules nf_tables, nft_hash and nft_numgen (modprobe -a nf_tables nft_hash nft_numgen, as root on the host), or record faults only"}
 		}
 	}
 	if err := in.shapeLink(lo, latency); errors.Is(err, unix.EPERM) {

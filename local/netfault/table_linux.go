@@ -216,31 +216,27 @@ const hundred = 100
 // install makes the table, in one transaction. One that is there is replaced.
 func (in *inside) install(name string, set ruleset) error {
 	table := &nftables.Table{Name: name, Family: set.family}
-	in.tables.AddTable(table)
-	in.tables.DelTable(table)
-	in.tables.AddTable(table)
-	chains := []*nftables.Chain{{
-		Name: seesChain, Table: table, Type: nftables.ChainTypeFilter, Hooknum: set.hook, Priority: nftables.ChainPriorityFilter,
-	}}
+	chain := nftables.Chain{Name: seesChain, Table: table, Type: nftables.ChainTypeFilter, Hooknum: set.hook, Priority: nftables.ChainPriorityFilter}
+	chains := []nftables.Chain{chain}
 	if set.family == nftables.TableFamilyNetdev {
 		links, err := in.faultyLinks()
 		if err != nil {
 			return err
 		}
-		// One chain for each interface.
-		first := *chains[0]
 		chains = nil
 		for _, link := range links {
-			chain := first
 			chain.Name, chain.Device = fmt.Sprintf("%s_%d", seesChain, link.Attrs().Index), link.Attrs().Name
-			chains = append(chains, &chain)
+			chains = append(chains, chain)
 		}
 	}
+	in.tables.AddTable(table)
+	in.tables.DelTable(table)
+	in.tables.AddTable(table)
 	if len(set.faulty) > 0 {
 		in.fill(&nftables.Chain{Name: faultyChain, Table: table}, set.faulty)
 	}
 	for _, chain := range chains {
-		in.fill(chain, set.sees)
+		in.fill(&chain, set.sees)
 	}
 	if err := in.tables.Flush(); err != nil {
 		return fmt.Errorf("add nftables table %s: %w", name, err)
