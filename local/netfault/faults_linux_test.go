@@ -211,6 +211,7 @@ func lost(t *testing.T, w *world, to netip.Addr, packets int) int {
 	lost := 0
 	// In small groups, so that no buffer overflows.
 	const group = 200
+	const quiet = 600 * time.Millisecond // after which nothing comes any more
 	buffer := make([]byte, 1)
 	for sent := 0; sent < packets; sent += group {
 		for range group {
@@ -218,9 +219,8 @@ func lost(t *testing.T, w *world, to netip.Addr, packets int) int {
 				t.Fatalf("the program that sends gets to know of a loss: %v", err)
 			}
 		}
-		// What comes after the group says that nothing of it is on its way.
 		for came := 0; came < group; came++ {
-			try(t, conn.SetReadDeadline(time.Now().Add(impatience)))
+			try(t, conn.SetReadDeadline(time.Now().Add(quiet)))
 			if _, err := conn.Read(buffer); err != nil {
 				lost += group - came
 				break

@@ -26,10 +26,20 @@ func probe() (netem, err error) {
 		netem, err = in.probe()
 		return err
 	})
-	if errors.Is(err, unix.EPERM) {
+	switch {
+	case errors.Is(err, unix.EPERM):
 		err = notPermitted(err)
+	case errors.Is(err, unix.EPROTONOSUPPORT):
+		err = noTables(err)
 	}
 	return netem, err
+}
+
+// noTables is the error of a kernel without nftables, or without one of the
+// expressions that are used.
+func noTables(err error) error {
+	return &local.Error{Code: local.Unavailable, Err: err, Msg: "the kernel lacks nftables, which real faults need: load the modules " +
+		"nf_tables, nft_hash and nft_numgen (modprobe -a nf_tables nft_hash nft_numgen, as root on the host), or record faults only"}
 }
 
 func (in *inside) probe() (netem, err error) {
@@ -47,8 +57,7 @@ func (in *inside) probe() (netem, err error) {
 		if err := in.install(tablePrefix+"probe", set); errors.Is(err, unix.EPERM) {
 			return nil, err
 		} else if err != nil {
-			return nil, &local.Error{Code: local.Unavailable, Err: err, Msg: "the kernel lacks nftables, which real faults need: " +
-				"load the modules nf_tables, nft_hash and nft_numgen (modprobe -a nf_tables nft_hash nft_numgen, as root on the host), or record faults only"}
+			return nil, noTables(err)
 		}
 	}
 	if err := in.shapeLink(lo, latency); errors.Is(err, unix.EPERM) {
