@@ -69,7 +69,7 @@ type layer struct {
 
 var layers = []layer{
 	{".", []string{"cli"}, "main only hands over to cli"},
-	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/fault", "local/imds", "local/imdsclient", "local/metadata", "local/metadatafile", "local/protection", "local/scan"}, "cli wires everything; nothing is beside it"},
+	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/fault", "local/imds", "local/imdsclient", "local/metadata", "local/metadatafile", "local/netfault", "local/protection", "local/scan"}, "cli wires everything; nothing is beside it"},
 	{"imdstest", []string{"handlers", "local", "local/imds"}, "imdstest is the service for other programs' tests: it joins handler and instance, as cli does"},
 	{"handlers", []string{"local", "local/fault", "local/imds", "local/metadata", "local/protection"}, "handlers ask small interfaces: cli hands in what implements them"},
 	{"local", nil, "local is the words and the rules; everything else builds on it"},
