@@ -65,6 +65,12 @@ func TestMotoExampleGivesTheApplicationARoleOfMoto(t *testing.T) {
 		t.Errorf("beside moto's STS ecs-local plays one too: got status %d", a.Status)
 	}
 	storesAsRole(t, moto)
+	_, cli := pythonClients(t)
+	cmd := exec.CommandContext(within(t, longest), cli, whoAmI...)
+	cmd.Env = pointedAt(t, "", "AWS_EC2_METADATA_DISABLED=true", "AWS_DEFAULT_REGION=us-east-1", relativeURI+"/role-arn/arn:aws:iam::111122223333:role/shop-web", "AWS_ENDPOINT_URL="+moto)
+	if got, want := command(t, cmd), "arn:aws:sts::111122223333:assumed-role/shop-web/"; !strings.HasPrefix(got, want) {
+		t.Errorf("a role of another account is %q to moto, want %s…", got, want)
+	}
 	searched(t, "http://"+ecsAddress+":51680", logs(t, c, p.one(t, c, "ecs-local")))
 }
 

@@ -288,10 +288,38 @@ func TestExecRunsEverySDKInARole(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, said.String())
 		}
-		var who struct{ Arn, Account string }
-		who = document[struct{ Arn, Account string }](t, good(string(out)))
+		who := document[struct{ Arn, Account string }](t, good(string(out)))
 		if !strings.HasPrefix(who.Arn, "arn:aws:sts::000000000000:assumed-role/web/") || who.Account != "000000000000" {
 			t.Errorf("got %+v, want a session of the role web in the account 000000000000", who)
 		}
 	})
+}
+
+// What exec's own server says goes where the command's messages go.
+func TestExecSaysNothingOfWhatItHandsOut(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		leaveOut(t, "ECS_LOCAL_REQUIRE_CLIENTS", "no curl: "+err.Error())
+	}
+	const script = `curl --silent --show-error --fail --header "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"
+echo; echo "$AWS_CONTAINER_AUTHORIZATION_TOKEN"`
+	cmd := exec.CommandContext(within(t, longest), program(t), "exec", "--log-level", "debug", "--role", "web", "--", "sh", "-c", script)
+	cmd.Env = pointedAt(t, "")
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	credentials, token, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	got := document[credentialsDocument](t, good(credentials))
+	if got.SecretAccessKey == "" || len(token) < 32 {
+		t.Fatalf("got no secret, or a token of %d characters", len(token))
+	}
+	handedOut.note(credentials)
+	handedOut.add("authorization token", token)
+	if !strings.Contains(said.String(), "family=credentials") {
+		t.Errorf("the request is not in the log:\n%s", said.String())
+	}
+	handedOut.keptIn(t, "the log of ecs-local exec", said.String())
 }
