@@ -9,7 +9,10 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN mkdir -p /out/etc/ssl/certs /out/home /out/tmp && chmod 1777 /out/tmp && \
+# Volumes that are mounted at /state and /metadata take over their mode, so that
+# any user of the container can write there.
+RUN mkdir -p /out/etc/ssl/certs /out/home /out/metadata /out/state /out/tmp && \
+    chmod 1777 /out/metadata /out/state /out/tmp && \
     cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ && \
     CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/ecs-local .
 

@@ -68,19 +68,22 @@ type layer struct {
 
 var layers = []layer{
 	{".", []string{"cli"}, "main only hands over to cli"},
-	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/imds", "local/imdsclient", "local/metadata", "local/scan"}, "cli wires everything; nothing is beside it"},
+	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/fault", "local/imds", "local/imdsclient", "local/metadata", "local/metadatafile", "local/protection", "local/scan"}, "cli wires everything; nothing is beside it"},
 	{"imdstest", []string{"handlers", "local", "local/imds"}, "imdstest is the service for other programs' tests: it joins handler and instance, as cli does"},
-	{"handlers", []string{"local", "local/imds", "local/metadata"}, "handlers ask small interfaces: cli hands in what implements them"},
+	{"handlers", []string{"local", "local/fault", "local/imds", "local/metadata", "local/protection"}, "handlers ask small interfaces: cli hands in what implements them"},
 	{"local", nil, "local is the words and the rules; everything else builds on it"},
 	{"local/authority", nil, "the authority signs what it is asked to: who may ask is handed in"},
 	{"local/config", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/creds", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/docker", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/docker/dockertest", nil, "the engine of the tests speaks HTTP, as the real one does, and knows nothing of ours"},
+	{"local/fault", []string{"local"}, "what makes a fault real is handed in"},
 	{"local/imds", []string{"local"}, "the instance is a value: what comes from outside is handed in"},
 	{"local/imdsclient", []string{"local"}, "the client knows no server of ours: it talks to real instances too"},
 	{"local/scan", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/metadata", []string{"local"}, "documents are made of local values and nothing else"},
+	{"local/metadatafile", []string{"local"}, "the file is made of local values; the snapshots come from cli"},
+	{"local/protection", []string{"local"}, "protection is kept in memory and calls nobody"},
 }
 
 // keeper is the only package of ours, with those below it, that may import a

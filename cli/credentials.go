@@ -11,6 +11,10 @@ import (
 	"github.com/ecs-local/ecs-local/local/creds"
 )
 
+// shortestLife is that of credentials which the scanner can still deliver in
+// time: it looks every second.
+const shortestLife = 5 * time.Second
+
 // credentialsOptions are the options of the providers of credentials. secret
 // makes offline credentials known again after a restart.
 func (c serverFlags) credentialsOptions(l loaded, inherited inherited, secret []byte, log *slog.Logger) creds.Options {
@@ -37,11 +41,11 @@ func (s *service) rotate(ctx context.Context, role *local.Role) (handlers.Rotate
 	for _, r := range s.credentials.Rotate(role) {
 		done.Rotated = append(done.Rotated, r.String())
 	}
-	imds, full := s.instance.service, s.fullName()
+	imds := s.instance.service
 	for _, namespace := range imds.Namespaces() {
 		for _, state := range namespace.Roles {
 			of, err := local.ParseRole(state.Role)
-			if err != nil || role != nil && full(*role) != full(of) {
+			if err != nil || role != nil && s.roleARN(*role) != s.roleARN(of) {
 				continue
 			}
 			if err := imds.RotateTaskRole(ctx, namespace.Name, state.Task, state.RoleType); err != nil {
@@ -59,16 +63,14 @@ func (s *service) rotate(ctx context.Context, role *local.Role) (handlers.Rotate
 	return done, nil
 }
 
-// fullName tells the roles apart, whether by name or by ARN.
-func (s *service) fullName() func(local.Role) string {
-	account := cmp.Or(s.credentials.Status().Account, local.DefaultAccount)
-	partition := local.Partition(s.region())
-	return func(role local.Role) string {
-		if role.Name == "" {
-			return role.ARN
-		}
-		return local.RoleARN(partition, account, role.Name)
+// roleARN returns the ARN of a role, in the developer's account unless the
+// role says another.
+func (s *service) roleARN(role local.Role) string {
+	if role.Name == "" {
+		return role.ARN
 	}
+	account := cmp.Or(s.credentials.Status().Account, local.DefaultAccount)
+	return local.RoleARN(local.Partition(s.region()), account, role.Name)
 }
 
 // longAgo is when credentials have expired that are to look so.

@@ -36,9 +36,10 @@ const (
 type runningServer struct {
 	Listen      map[string]string
 	Region      string
-	Credentials struct{ Mode string }
-	// Authorization says whether requests for credentials need a token.
-	Authorization bool
+	Credentials struct {
+		Mode          string
+		Authorization bool // requests for credentials need a token
+	}
 }
 
 // knownTask is a task of GET /v1/tasks.
@@ -49,8 +50,9 @@ type knownTask struct {
 }
 
 type knownContainer struct {
-	Name, DockerName, Service, ID, EndpointID string
-	Environment                               map[string]string
+	Name, DockerName, Service, ID, EndpointID, State string
+	Addresses                                        map[string]string // network → address
+	Environment                                      map[string]string
 }
 
 // Run asks the server where it is and whom it serves.
@@ -65,7 +67,7 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	var who knownContainer
-	path := c.rolePath()
+	path := rolePath(c.Role)
 	if c.Task != "" || c.Service != "" {
 		var tasks []knownTask
 		if err := c.call(ctx, http.MethodGet, "/v1/tasks", nil, &tasks); err != nil {
@@ -89,7 +91,12 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	if server.Authorization && form != formPodIdentity {
+	if form == formTLS {
+		if err := c.addAuthority(ctx, &v); err != nil {
+			return err
+		}
+	}
+	if server.Credentials.Authorization && form != formPodIdentity {
 		if err := c.addToken(&v); err != nil {
 			return err
 		}
@@ -97,14 +104,15 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 	return v.write(env.stdout, c.Format)
 }
 
-func (c envCommand) rolePath() string {
+// rolePath is where the credentials of a role are; "" without one.
+func rolePath(role string) string {
 	switch {
-	case c.Role == "":
+	case role == "":
 		return ""
-	case strings.HasPrefix(c.Role, "arn:"):
-		return "/role-arn/" + c.Role
+	case strings.HasPrefix(role, "arn:"):
+		return "/role-arn/" + role
 	default:
-		return "/role/" + c.Role
+		return "/role/" + role
 	}
 }
 
@@ -193,6 +201,24 @@ func (c envCommand) addToken(v *variables) error {
 	default:
 		return fmt.Errorf("the server wants an authorization token, which it does not tell: set ECS_LOCAL_AUTHORIZATION_TOKEN or ECS_LOCAL_AUTHORIZATION_TOKEN_FILE as for the server")
 	}
+	return nil
+}
+
+// addAuthority adds what makes SDKs trust the server's certificate. Python and
+// Go replace what they trust by the bundle, Node.js adds to it.
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html
+func (c envCommand) addAuthority(ctx context.Context, v *variables) error {
+	certificate, err := c.authority(ctx)
+	if err != nil {
+		return err
+	}
+	alone, bundle, err := keepAuthority(certificate)
+	if err != nil {
+		return err
+	}
+	v.add("AWS_CA_BUNDLE", bundle)
+	v.add("SSL_CERT_FILE", bundle)
+	v.add("NODE_EXTRA_CA_CERTS", alone)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,8 +34,36 @@ type source struct {
 	run  func(context.Context) error
 	// apply takes over a new configuration.
 	apply func(loaded)
-	// changed holds a value when the containers may be others than before.
-	changed chan struct{}
+	// changes tells when the containers may be others than before.
+	changes *changes
+}
+
+// changes tells those who want to know that something has changed. Many
+// changes in a row are one to somebody who is busy.
+type changes struct {
+	mu          sync.Mutex
+	subscribers []chan struct{}
+}
+
+// subscribe returns a channel that holds a value when something has changed
+// since the last one was taken.
+func (c *changes) subscribe() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := make(chan struct{}, 1)
+	c.subscribers = append(c.subscribers, changed)
+	return changed
+}
+
+func (c *changes) notify() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, changed := range c.subscribers {
+		select {
+		case changed <- struct{}{}:
+		default: // one waits there already
+		}
+	}
 }
 
 // newSource makes the source that --runtime names.
@@ -50,8 +79,8 @@ func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *s
 	if kind == runtimeStatic {
 		return newStatic(s), nil
 	}
-	changed := make(chan struct{}, 1)
-	client, err := docker.New(docker.Options{Host: dockerHost, Facts: s.current().facts, Changed: func() { notify(changed) }, Log: log})
+	changed := &changes{}
+	client, err := docker.New(docker.Options{Host: dockerHost, Facts: s.current().facts, Changed: changed.notify, Log: log})
 	if err != nil {
 		return nil, misuse{fmt.Errorf("DOCKER_HOST=%q: %w", dockerHost, err)}
 	}
@@ -62,17 +91,9 @@ func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *s
 		Runtime: client,
 		kind:    runtimeDocker,
 		run:     client.Run,
-		apply:   func(l loaded) { client.SetFacts(l.facts); notify(changed) },
-		changed: changed,
+		apply:   func(l loaded) { client.SetFacts(l.facts); changed.notify() },
+		changes: changed,
 	}, nil
-}
-
-// notify makes sure that a value waits in the channel.
-func notify(changed chan struct{}) {
-	select {
-	case changed <- struct{}{}:
-	default:
-	}
 }
 
 // socketPath returns the path of the socket, or "" when the engine is reached
@@ -102,13 +123,13 @@ type static struct {
 func newStatic(s *settings) *source {
 	st := &static{started: time.Now().UTC()}
 	st.apply(s.current())
-	changed := make(chan struct{}, 1)
+	changed := &changes{}
 	return &source{
 		Runtime: st,
 		kind:    runtimeStatic,
 		run:     func(ctx context.Context) error { <-ctx.Done(); return nil },
-		apply:   func(l loaded) { st.apply(l); notify(changed) },
-		changed: changed,
+		apply:   func(l loaded) { st.apply(l); changed.notify() },
+		changes: changed,
 	}
 }
 

@@ -13,9 +13,12 @@ type serverFlags struct {
 	IMDSTokens  string `name:"imds-tokens" env:"ECS_LOCAL_IMDS_TOKENS" enum:",optional,required" default:"" help:"optional or required: whether instance metadata is for requests with a token only (optional, or what the file says)."`
 	Config      string `env:"ECS_LOCAL_CONFIG" placeholder:"FILE" help:"Configuration file (YAML)."`
 	StateDir    string `env:"ECS_LOCAL_STATE_DIR" placeholder:"DIR" help:"Where to keep what is to be the same after a restart: the keys of the instance's identity, of the ids of task credentials, and of the certificate authority."`
+	StateKey    string `env:"ECS_LOCAL_STATE_KEY" placeholder:"SECRET" help:"What ids of task credentials and offline credentials are made from, instead of a key in the state directory: 16 characters or more."`
 
-	CredentialsLifetime time.Duration `env:"ECS_LOCAL_CREDENTIALS_LIFETIME" placeholder:"DURATION" help:"How long credentials live, 1s to 12h: a short time such as 2m shows how a program renews them (what STS gives)."`
+	CredentialsLifetime time.Duration `env:"ECS_LOCAL_CREDENTIALS_LIFETIME" placeholder:"DURATION" help:"How long credentials live, 5s to 12h: a short time such as 2m shows how a program renews them (what STS gives)."`
 	CredentialsExpired  bool          `env:"ECS_LOCAL_CREDENTIALS_EXPIRED" help:"Hand out credentials that say they are expired already, to see what a program does."`
+
+	MetadataFileRoot string `env:"ECS_LOCAL_METADATA_FILE_ROOT" placeholder:"DIR" help:"Where the directories are that labels ecs-local.metadata-file name: containers that have it get their metadata as a file there (off)."`
 
 	ScanEndpoint string        `env:"ECS_LOCAL_SCAN_ENDPOINT" placeholder:"URL" help:"Instance metadata service whose iam-ecs namespaces are scanned for task credentials (our own)."`
 	ScanInterval time.Duration `env:"ECS_LOCAL_SCAN_INTERVAL" placeholder:"DURATION" help:"Time between two scans (1s; 15m with --scan-endpoint)."`

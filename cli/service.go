@@ -16,6 +16,9 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/creds"
+	"github.com/ecs-local/ecs-local/local/fault"
+	"github.com/ecs-local/ecs-local/local/metadatafile"
+	"github.com/ecs-local/ecs-local/local/protection"
 )
 
 // service is the whole server: the containers, their credentials, the
@@ -28,8 +31,12 @@ type service struct {
 	instance    *instance
 	state       state
 	authority   *authority.Authority // nil without TLS
-	servers     []server             // that of the containers is the first
-	log         *slog.Logger
+	protection  *protection.Store
+	faults      *fault.Service
+
+	metadataFiles *metadatafile.Writer
+	servers       []server // that of the containers is the first
+	log           *slog.Logger
 
 	authorization func() (string, error) // nil: none is wanted
 	expired       bool                   // what is handed out says that it is expired
@@ -42,12 +49,15 @@ type service struct {
 // newService makes everything and opens the listeners. Unless authorization is
 // nil, requests for credentials need the token that it returns.
 func newService(ctx context.Context, flags serverFlags, listen listenFlags, authorization func() (string, error), env environment, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, expired: flags.CredentialsExpired}
+	s := &service{log: log, protection: protection.New(), faults: fault.New(fault.Options{}), followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, expired: flags.CredentialsExpired}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
+	if l := flags.CredentialsLifetime; l != 0 && l < shortestLife {
+		return nil, misuse{fmt.Errorf("--credentials-lifetime %s is too short to deliver credentials in: give %s to 12h", l, shortestLife)}
+	}
 	inherited, err := inherit()
 	if err != nil {
 		return nil, misuse{err}
@@ -64,7 +74,7 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 	if s.state, err = openState(flags.StateDir, log); err != nil {
 		return nil, err
 	}
-	secret, err := s.state.secret()
+	secret, err := s.state.secret(flags.StateKey)
 	if err != nil {
 		return nil, fmt.Errorf("keep the key of the ids of task credentials: %w", err)
 	}
@@ -72,6 +82,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		return nil, misuse{err}
 	}
 	s.closers = append(s.closers, s.credentials.Close)
+	if s.metadataFiles, err = newMetadataFiles(flags.MetadataFileRoot, s); err != nil {
+		return nil, err
+	}
 	counted := newMetrics(s.containers)
 	if s.instance, err = flags.newInstance(s, secret, newScanMetrics(counted)); err != nil {
 		return nil, err
@@ -128,7 +141,7 @@ func (s *service) addServers(listen listenFlags, env environment, inherited inhe
 		s.servers = append(s.servers, server{
 			name: "introspection", flag: "--introspection-listen", address: listen.IntrospectionListen,
 			handler: handlers.NewIntrospection(handlers.IntrospectionDeps{
-				Runtime: s.containers, Version: env.version, License: env.license, AllowedHosts: listen.AllowedHosts, Log: s.log,
+				Runtime: s.containers, Version: env.Version, License: env.License, AllowedHosts: listen.AllowedHosts, Log: s.log,
 			}),
 		})
 	}
@@ -138,7 +151,7 @@ func (s *service) addServers(listen listenFlags, env environment, inherited inhe
 func (s *service) deps(listen listenFlags, inherited inherited) handlers.Deps {
 	d := handlers.Deps{
 		Runtime: s.containers, Credentials: s.credentials, TaskCredentials: s.instance.roles,
-		IsolateCredentials: s.isolated, Authorization: s.authorization,
+		IsolateCredentials: s.isolated, Authorization: s.authorization, Protection: s.protection, Faults: s.faults,
 		IMDS: s.instance.service, Documents: inherited.documents, AllowedHosts: listen.AllowedHosts, Log: s.log,
 	}
 	if s.expired {
@@ -153,7 +166,8 @@ func (s *service) deps(listen listenFlags, inherited inherited) handlers.Deps {
 func (s *service) controlDeps(listen listenFlags, env environment, counted *metrics.Set) handlers.ControlDeps {
 	started := time.Now().UTC()
 	return handlers.ControlDeps{
-		Runtime: s.containers, IMDS: s.instance.service, OnReset: s.instance.roles.refeed, TaskCredentials: s.instance.roles,
+		Runtime: s.containers, IMDS: s.instance.service, OnReset: s.reset, TaskCredentials: s.instance.roles,
+		Protection: s.protection, Faults: s.faults,
 		AllowedHosts: listen.AllowedHosts, Log: s.log,
 		Metrics: counted.WritePrometheus,
 		Ready: func() map[string]error {
@@ -161,7 +175,7 @@ func (s *service) controlDeps(listen listenFlags, env environment, counted *metr
 		},
 		Status: func() handlers.Status {
 			return handlers.Status{
-				Version: env.version, Started: started, Runtime: s.containers.kind,
+				Version: env.Version, Started: started, Runtime: s.containers.kind,
 				Listen: addresses(s.servers), Region: s.region(), Credentials: s.credentialsStatus(), Config: s.settings.status(),
 			}
 		},
@@ -194,6 +208,14 @@ func (s *service) run(ctx context.Context, serving func()) error {
 		})
 	})
 	s.instance.run(ctx, group)
+	group.Go(func() error { s.followFaults(ctx); return nil })
+	group.Go(func() error {
+		s.metadataFiles.Run(ctx, s.containers.changes.subscribe(), func() *local.Directory {
+			dir, _ := s.containers.Current()
+			return dir
+		})
+		return nil
+	})
 	for _, server := range s.servers {
 		group.Go(func() error { return server.serve(ctx) })
 	}
@@ -248,4 +270,41 @@ func addresses(servers []server) map[string]string {
 // region is where the programs that the server tells it live.
 func (s *service) region() string {
 	return cmp.Or(s.settings.current().facts.Region, local.DefaultRegion)
+}
+
+// faultsTimeout is how long ending all faults may take.
+const faultsTimeout = 5 * time.Second
+
+// followFaults ends the faults of tasks that have ended, and all of them with
+// the server.
+func (s *service) followFaults(ctx context.Context) {
+	changed := s.containers.changes.subscribe()
+	for {
+		select {
+		case <-ctx.Done():
+			s.endFaults(context.WithoutCancel(ctx))
+			return
+		case <-changed:
+			dir, _ := s.containers.Current()
+			if err := s.faults.Sync(ctx, dir); err != nil && ctx.Err() == nil {
+				s.log.Warn("network faults do not follow the containers", slog.String("error", err.Error()))
+			}
+		}
+	}
+}
+
+func (s *service) endFaults(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, faultsTimeout)
+	defer cancel()
+	if err := s.faults.Reset(ctx); err != nil {
+		s.log.Warn("network faults not ended", slog.String("error", err.Error()))
+	}
+}
+
+// reset brings back what belongs to the configuration, after the control API
+// has made it all there is.
+func (s *service) reset() {
+	s.instance.roles.refeed()
+	s.protection.Reset()
+	s.endFaults(context.Background())
 }

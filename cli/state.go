@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -131,9 +132,19 @@ func (s state) keepIdentity(identity *imds.Identity) error {
 	return s.write(identityFile, text)
 }
 
-// secret returns the key that makes ids unguessable, and makes it when there
-// is none yet.
-func (s state) secret() ([]byte, error) {
+// leastStateKey is how many characters a key needs that nobody guesses.
+const leastStateKey = 16
+
+// secret returns the key that makes ids unguessable: that of --state-key, or
+// the one that is kept here, which is made when there is none yet.
+func (s state) secret(given string) ([]byte, error) {
+	if given != "" {
+		if len(given) < leastStateKey {
+			return nil, misuse{fmt.Errorf("--state-key is too short to be secret: give %d characters or more", leastStateKey)}
+		}
+		sum := sha256.Sum256([]byte(given))
+		return sum[:], nil
+	}
 	text, err := s.read(secretFile)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type taskRoles struct {
 	refresher *scan.Refresher
 	own       bool   // the refresher scans our own service
 	secret    []byte // makes ids
+	arn       func(local.Role) string
 	log       *slog.Logger
 
 	ids atomic.Pointer[taskIDs]
@@ -54,12 +55,13 @@ type taskRole struct {
 
 // run puts roles into the namespace when containers come and go.
 func (t *taskRoles) run(ctx context.Context) {
+	changed := t.runtime.changes.subscribe()
 	t.feed()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.runtime.changed:
+		case <-changed:
 			t.feed()
 		}
 	}
@@ -144,8 +146,12 @@ func (t *taskRoles) ID(task *local.Task, roleType string) string {
 // id derives an id from what names the role, so that it stays the same, and
 // from the secret, so that nobody can guess it. It has the form of a UUID.
 func (t *taskRoles) id(task *local.Task, roleType string) string {
-	mac := hmac.New(sha256.New, t.secret)
-	fmt.Fprintf(mac, "%s %s", roleType, task.ARN)
+	return taskRoleID(t.secret, roleType, task.ARN)
+}
+
+func taskRoleID(secret []byte, roleType, arn string) string {
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%s %s", roleType, arn)
 	b := mac.Sum(nil)[:16]
 	b[6] = b[6]&0x0f | 0x80 // version 8: made by the application's own rule (RFC 9562)
 	b[8] = b[8]&0x3f | 0x80
@@ -163,8 +169,11 @@ func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 	known := roleOf(role.task, role.key.RoleType)
 	_, scanned := t.refresher.Report()
 	switch {
-	case ok && c.RoleARN == "" && strings.HasPrefix(known, "arn:"):
-		c.RoleARN = known // a namespace of the form "code" does not say
+	case ok && c.RoleARN == "":
+		// A namespace of the form "code" does not say.
+		if role, err := local.ParseRole(known); err == nil {
+			c.RoleARN = t.arn(role)
+		}
 		return c, role.task, nil
 	case ok:
 		return c, role.task, nil

@@ -13,7 +13,9 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 	"github.com/ecs-local/ecs-local/local/imds"
+	"github.com/ecs-local/ecs-local/local/protection"
 )
 
 // ControlDeps is what the control API needs.
@@ -39,6 +41,10 @@ type ControlDeps struct {
 	// CA returns the certificate authority of the TLS listener as PEM, without
 	// its key. Nil or empty: there is none.
 	CA func() []byte
+	// Protection is what Deps.Protection is. Nil: nothing is shown of it.
+	Protection *protection.Store
+	// Faults is what Deps.Faults is. Nil: nothing is shown of them.
+	Faults *fault.Service
 	// Metrics writes the metrics in the Prometheus text format. May be nil.
 	Metrics      func(io.Writer)
 	AllowedHosts []string
@@ -162,6 +168,9 @@ func (c *control) router() *mux.Router {
 	const entry = "/v1/namespaces/{namespace}/credentials/{taskId:[^-/]+}-{roleType}"
 	r.Handle(entry, c.on(verb{http.MethodPut, c.instance(putTaskRole)}, verb{http.MethodDelete, c.instance(deleteTaskRole)}))
 	r.Handle(entry+"/rotate", c.on(verb{http.MethodPost, c.instance(rotateTaskRole)}))
+	r.Handle("/v1/protection", c.on(verb{http.MethodGet, c.protections}, verb{http.MethodPut, c.refuseAll}))
+	r.Handle("/v1/protection/{task:.+}", c.on(verb{http.MethodPut, c.putProtection}))
+	r.Handle("/v1/faults/network", c.get(c.networkFaults))
 	r.Handle("/v1/reset", c.on(verb{http.MethodPost, c.instance(c.reset)}))
 
 	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {

@@ -3,6 +3,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -11,8 +12,10 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 	"github.com/ecs-local/ecs-local/local/imds"
 	"github.com/ecs-local/ecs-local/local/metadata"
+	"github.com/ecs-local/ecs-local/local/protection"
 )
 
 // Runtime knows the containers.
@@ -55,6 +58,16 @@ type Deps struct {
 	Documents     *metadata.Renderer
 	// IMDS is the instance metadata service. Nil: there is none.
 	IMDS *imds.Service
+	// Protection is the scale-in protection of tasks. Nil: one of the handler's
+	// own.
+	Protection *protection.Store
+	// Faults are the network faults of tasks. Nil: of the handler's own, which
+	// are only recorded.
+	Faults *fault.Service
+	// Strict makes the agent API as narrow as the agent's: a task without a role
+	// cannot be protected, and a path of the faults takes one request in five
+	// seconds.
+	Strict bool
 	// AllowedHosts are Host names that are answered beside addresses,
 	// localhost, single-label names and host.docker.internal.
 	AllowedHosts []string
@@ -72,6 +85,9 @@ type server struct {
 	encoded         encodedCredentials
 	documents       *documents
 	imds            *imds.Service
+	protection      *protection.Store
+	faults          *fault.Service
+	strict          bool
 	log             *slog.Logger
 }
 
@@ -88,6 +104,9 @@ func New(d Deps) http.Handler {
 		authorization:   d.Authorization,
 		documents:       &documents{renderer: d.Documents},
 		imds:            d.IMDS,
+		protection:      cmp.Or(d.Protection, protection.New()),
+		faults:          cmp.Or(d.Faults, fault.New(fault.Options{})),
+		strict:          d.Strict,
 		log:             d.Log,
 	}
 	instance := s.unrouted("imds")
@@ -117,6 +136,8 @@ func (s *server) ecsRouter() *mux.Router {
 			r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
 			r.Handle(at+"/stats", s.identified(v, containerStats))
 			r.Handle(at+"/task/stats", s.identified(v, taskStats))
+			r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+			r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
 		}
 	}
 
@@ -135,6 +156,14 @@ func (s *server) ecsRouter() *mux.Router {
 		r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
 		r.Handle(at+"/stats", s.identified(v, containerStats))
 		r.Handle(at+"/task/stats", s.identified(v, taskStats))
+		r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+		r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
+	}
+
+	taskProtection, networkFault := s.taskProtection(), s.networkFault()
+	for _, at := range []string{"/api", "/api/containers/{id}", "/api/{id}"} {
+		r.Handle(at+"/task-protection/v1/state", taskProtection)
+		r.Handle(at+"/fault/v1/{kind:network-blackhole-port|network-latency|network-packet-loss}/{action:start|stop|status}", networkFault)
 	}
 
 	r.NotFoundHandler = s.unrouted("ecs")

@@ -264,6 +264,8 @@ func (f *fixture) check(h http.Handler, calls []call) {
 	}
 }
 
+// Check 7 of the agent's own: v2 by source address for task, container and
+// tags; v3 and v4 by endpoint id.
 func TestMetadataIsThatOfTheCaller(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -318,6 +320,7 @@ func sorted(s []string) []string {
 	return s
 }
 
+// Check 7 of the agent's own: every error text that can occur here.
 func TestMetadataErrors(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -50,9 +50,7 @@ func (i *introspection) router() *mux.Router {
 	r.Handle("/v1/metadata", i.serve(i.instance))
 	r.Handle("/v1/tasks", i.serve(i.tasks))
 
-	r.NotFoundHandler = i.serve(func(*http.Request) (int, document, error) {
-		return http.StatusOK, document(`{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}`), nil
-	})
+	r.NotFoundHandler = http.HandlerFunc(i.serveCommands)
 	return r
 }
 
@@ -79,46 +77,70 @@ func (i *introspection) instance(*http.Request) (int, document, error) {
 }
 
 // tasks serves GET /v1/tasks, and one task with ?dockerid= (a container's id,
-// or its first 12 characters or fewer) or ?taskarn=.
+// or its first 12 characters or fewer, which may be none) or ?taskarn=. What
+// fits no task is 404; what fits several containers, and both parameters, 400.
 func (i *introspection) tasks(r *http.Request) (int, document, error) {
 	dir, _ := i.runtime.Current()
 	query := r.URL.Query()
-	id, arn := query.Get("dockerid"), query.Get("taskarn")
-	switch {
-	case id != "" && arn != "":
+	var found []*local.Task
+	switch byID, byARN := query.Has("dockerid"), query.Has("taskarn"); {
+	case byID && byARN:
 		body, err := metadata.IntrospectedTask(nil)
 		return http.StatusBadRequest, body, err
-	case id == "" && arn == "":
+	case byID:
+		found = tasksWithContainer(dir, query.Get("dockerid"))
+	case byARN:
+		found = tasksWithARN(dir, query.Get("taskarn"))
+	default:
 		body, err := metadata.IntrospectedTasks(dir.Tasks())
 		return http.StatusOK, body, err
 	}
-	task := taskWith(dir, id, arn)
-	body, err := metadata.IntrospectedTask(task)
-	if task == nil {
+	switch len(found) {
+	case 0:
+		body, err := metadata.IntrospectedTask(nil)
 		return http.StatusNotFound, body, err
+	case 1:
+		body, err := metadata.IntrospectedTask(found[0])
+		return http.StatusOK, body, err
+	default:
+		body, err := metadata.IntrospectedTask(nil)
+		return http.StatusBadRequest, body, err
 	}
-	return http.StatusOK, body, err
 }
 
-// taskWith returns the task with this ARN, or the one task that has a
-// container with this id; nil when there is none, or more than one.
-func taskWith(dir *local.Directory, id, arn string) *local.Task {
+// tasksWithContainer returns the task of each container with this id.
+func tasksWithContainer(dir *local.Directory, id string) []*local.Task {
 	const short = 12
+	fits := func(whole string) bool { return whole == id || len(id) <= short && strings.HasPrefix(whole, id) }
 	var found []*local.Task
 	for _, t := range dir.Tasks() {
-		if t.ARN == arn && arn != "" {
-			found = append(found, t)
-		}
 		for _, c := range t.Containers {
-			if id != "" && (c.ID == id || len(id) <= short && strings.HasPrefix(c.ID, id)) {
+			if metadata.Introspected(t) && (fits(c.ID) || fits(t.ContainerID(c))) {
 				found = append(found, t)
 			}
 		}
 	}
-	if len(found) != 1 {
-		return nil
+	return found
+}
+
+// tasksWithARN returns the tasks with this ARN.
+func tasksWithARN(dir *local.Directory, arn string) []*local.Task {
+	var found []*local.Task
+	for _, t := range dir.Tasks() {
+		if metadata.Introspected(t) && t.ARN == arn {
+			found = append(found, t)
+		}
 	}
-	return found[0]
+	return found
+}
+
+// serveCommands answers every other path. The agent does not say that this is
+// JSON.
+func (i *introspection) serveCommands(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	const commands = `{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}`
+	writeBody(w, r, http.StatusOK, "text/plain; charset=utf-8", []byte(commands))
+	i.logRequest(r, record{family: introspectionDialect.family, route: "none"}, http.StatusOK, begun, nil)
 }
 
 // serveLicense serves GET /license.

@@ -29,8 +29,8 @@ func TestIntrospection(t *testing.T) {
 		{path: "/v1/tasks?dockerid=ffff", status: 404, body: nothing},
 		{name: "longer than a short id but not whole", path: "/v1/tasks?dockerid=" + webID[:20], status: 404, body: nothing},
 		{path: "/license", status: 200, contentType: "text/plain", body: "the licence"},
-		{path: "/", status: 200, body: commands},
-		{path: "/anything", status: 200, body: commands},
+		{path: "/", status: 200, contentType: "text/plain; charset=utf-8", body: commands},
+		{path: "/anything", status: 200, contentType: "text/plain; charset=utf-8", body: commands},
 		{name: "foreign host name", path: "/v1/tasks", host: "attacker.example", status: 403},
 	})
 }

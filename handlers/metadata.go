@@ -107,14 +107,23 @@ func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Cal
 	return who, nil
 }
 
-// find resolves an identifier in the path, from the point of view of the
-// caller if that is a container.
+// find resolves an identifier in the path for the metadata endpoints.
 func (s *server) find(r *http.Request, v metadata.Version, k kind, id string) (local.Caller, error) {
+	who, err := s.named(r, id)
+	if local.CodeOf(err) == local.NotFound {
+		return who, &agentError{versions[v].unknownID(k), unknownIDText(v, k, id)}
+	}
+	return who, err
+}
+
+// named resolves an identifier in the path, from the point of view of the
+// caller if that is a container.
+func (s *server) named(r *http.Request, id string) (local.Caller, error) {
 	addr, err := remote(r)
 	if err != nil {
 		return local.Caller{}, err
 	}
-	who, err := s.lookUp(r.Context(), question{
+	return s.lookUp(r.Context(), question{
 		ask: func(d *local.Directory) (local.Caller, error) {
 			from, _ := d.WhoIs(addr) // who is no container can still name one
 			return d.Find(from, id)
@@ -129,10 +138,6 @@ func (s *server) find(r *http.Request, v metadata.Version, k kind, id string) (l
 			return unknown == nil || d.Exact(id) || d.IsHost(addr)
 		},
 	})
-	if local.CodeOf(err) == local.NotFound {
-		return who, &agentError{versions[v].unknownID(k), unknownIDText(v, k, id)}
-	}
-	return who, err
 }
 
 // unknownIDText is the agent's text for an endpoint id that no container has.
@@ -202,7 +207,7 @@ func (s *server) document(r *http.Request, v metadata.Version, k kind, who local
 	}
 	switch k {
 	case containerStats:
-		return s.containerStats(r, v, who.Container)
+		return s.containerStats(r, v, who)
 	case taskStats:
 		return s.taskStats(r, v, who.Task)
 	default:

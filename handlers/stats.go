@@ -10,13 +10,14 @@ import (
 // containerStats serves the stats of one container:
 // GET /v2/stats/<id>, /v3/stats, /v4/stats and the forms with an id.
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
-func (s *server) containerStats(r *http.Request, v metadata.Version, c *local.Container) (document, error) {
+func (s *server) containerStats(r *http.Request, v metadata.Version, who local.Caller) (document, error) {
+	c := who.Container
 	if !c.State.Alive() {
-		return nil, &agentError{versions[v].noStats, "Unable to get container stats for: " + c.ID}
+		return nil, &agentError{versions[v].noStats, "Unable to get container stats for: " + who.Task.ContainerID(c)}
 	}
 	samples := s.runtime.Stats(r.Context(), []*local.Container{c})
 	dir, _ := s.runtime.Current()
-	return s.documents.of(dir).sample(v, c.ID, samples[c.ID])
+	return s.documents.of(dir).sample(v, who.Task, c, samples[c.ID])
 }
 
 // taskStats serves the stats of all containers of a task, by container id:
@@ -51,11 +52,11 @@ func (r *rendered) taskStats(v metadata.Version, t *local.Task, samples map[stri
 	parts := make([]metadata.Sample, len(t.Containers))
 	for i, c := range t.Containers {
 		next.samples[i] = samples[c.ID]
-		body, err := r.sample(v, c.ID, samples[c.ID])
+		body, err := r.sample(v, t, c, samples[c.ID])
 		if err != nil {
 			return nil, err
 		}
-		parts[i] = metadata.Sample{ContainerID: c.ID, JSON: body}
+		parts[i] = metadata.Sample{ContainerID: t.ContainerID(c), JSON: body}
 	}
 	next.body = metadata.TaskStats(parts)
 	r.joined.Store(key, next)
@@ -85,15 +86,15 @@ type renderedSample struct {
 }
 
 // sample renders a sample, once.
-func (r *rendered) sample(v metadata.Version, id string, sample *local.Stats) (document, error) {
+func (r *rendered) sample(v metadata.Version, t *local.Task, c *local.Container, sample *local.Stats) (document, error) {
 	if sample == nil {
-		return metadata.Stats(v, nil)
+		return metadata.Stats(v, t, c, nil)
 	}
-	key := sampleKey{id, v}
+	key := sampleKey{c.ID, v}
 	if kept, ok := r.samples.Load(key); ok && kept.(renderedSample).sample == sample {
 		return kept.(renderedSample).body, nil
 	}
-	body, err := metadata.Stats(v, sample)
+	body, err := metadata.Stats(v, t, c, sample)
 	if err != nil {
 		return nil, err
 	}

@@ -370,15 +370,15 @@ func TestSTSKnowsCredentialsAfterARestart(t *testing.T) {
 	}
 }
 
-// answer is what came back.
-type answer struct {
+// stsAnswer is what came back.
+type stsAnswer struct {
 	status int
 	header http.Header
 	body   string
 }
 
 // send sends a request as it is.
-func (f *stsFixture) send(t *testing.T, method, to, body string) answer {
+func (f *stsFixture) send(t *testing.T, method, to, body string) stsAnswer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(body))
 	if err != nil {
@@ -394,11 +394,11 @@ func (f *stsFixture) send(t *testing.T, method, to, body string) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{w.StatusCode, w.Header, string(got)}
+	return stsAnswer{w.StatusCode, w.Header, string(got)}
 }
 
 // code returns the code in an error document.
-func (a answer) code() string {
+func (a stsAnswer) code() string {
 	var doc struct {
 		Error struct{ Code string }
 	}

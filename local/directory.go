@@ -25,6 +25,7 @@ type Directory struct {
 
 	byID       map[string]*Container
 	byEndpoint map[string]*Container
+	byShownID  map[string]*Container // id in documents, where it is not Docker's
 	byName     map[string]*Container // Docker name
 	byAddress  map[netip.Addr][]*Container
 	taskOf     map[*Container]*Task
@@ -49,6 +50,7 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 		containers: slices.Clone(containers),
 		byID:       make(map[string]*Container, len(containers)),
 		byEndpoint: make(map[string]*Container, len(containers)),
+		byShownID:  map[string]*Container{},
 		byName:     make(map[string]*Container, len(containers)),
 		byAddress:  make(map[netip.Addr][]*Container, len(containers)),
 		taskOf:     make(map[*Container]*Task, len(containers)),
@@ -117,6 +119,9 @@ func (d *Directory) makeTasks(members map[taskKey][]*Container, facts Facts) {
 		task := newTask(key, inTask, facts)
 		for _, c := range cs {
 			d.taskOf[c] = task
+			if id := task.ContainerID(c); id != c.ID {
+				d.byShownID[id] = c
+			}
 		}
 		if len(inTask) > 0 {
 			d.tasks = append(d.tasks, task)
@@ -324,12 +329,13 @@ func (d *Directory) candidates() string {
 // Exact reports whether an identifier means the same container whoever asks:
 // it is an endpoint id, an id, or the exact name of a container.
 func (d *Directory) Exact(id string) bool {
-	return len(exact(d.byEndpoint, id))+len(exact(d.byID, id))+len(exact(d.byName, id)) > 0
+	return len(exact(d.byEndpoint, id))+len(exact(d.byID, id))+len(exact(d.byShownID, id))+len(exact(d.byName, id)) > 0
 }
 
 // Find returns the container that an identifier from a path names, seen from
 // the caller, which may be the zero value. In this order: endpoint id; full
-// id or a prefix of at least 12 characters; exact Docker name; name or Compose
+// id, the id in documents, or a prefix of the id of at least 12 characters;
+// exact Docker name; name or Compose
 // service within the caller's task; a part of a Docker name that is unique
 // within the caller's task, then among all. Nothing matches: NotFound. Several
 // do: Ambiguous, with their names.
@@ -337,6 +343,7 @@ func (d *Directory) Find(from Caller, id string) (Caller, error) {
 	tries := []func() []*Container{
 		func() []*Container { return exact(d.byEndpoint, id) },
 		func() []*Container { return exact(d.byID, id) },
+		func() []*Container { return exact(d.byShownID, id) },
 		func() []*Container { return d.byPrefix(id) },
 		func() []*Container { return exact(d.byName, id) },
 		func() []*Container { return named(from.Task, id) },

@@ -391,3 +391,11 @@ func TestDirectoryLists(t *testing.T) {
 		t.Error("an empty directory holds something")
 	}
 }
+
+func TestHasAddresses(t *testing.T) {
+	t.Parallel()
+	d := local.NewDirectory(nil, "", local.Facts{})
+	if !d.HasAddresses() || d.Static().HasAddresses() {
+		t.Errorf("with Docker %v, static %v", d.HasAddresses(), d.Static().HasAddresses())
+	}
+}

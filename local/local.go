@@ -60,7 +60,13 @@ const (
 	LabelTaskMemory       = "ecs-local.task-memory"
 	LabelNetworkMode      = "ecs-local.network-mode"
 	LabelType             = "ecs-local.type"
+	LabelServiceTask      = "ecs-local.service-task"    // true, false
+	LabelFaultInjection   = "ecs-local.fault-injection" // true, false
 )
+
+// LabelMetadataFile asks for the container metadata file. Its value is a
+// directory in the file system of ecs-local.
+const LabelMetadataFile = "ecs-local.metadata-file"
 
 // Labels that Compose puts on what it creates.
 const (

@@ -23,12 +23,17 @@ type Task struct {
 	AvailabilityZone string
 	ZoneID           string
 	VPCID            string
-	CPU              float64 // processors; 0 without a limit
-	Memory           int64   // MiB; 0 without a limit
-	TaskRole         string  // name or ARN; empty without one
+	NetworkMode      string // see NetworkModeOf; empty: Docker's
+	Fargate          Fargate
+	Associations     []Association // in the order of the configuration
+	CPU              float64       // processors; 0 without a limit
+	Memory           int64         // MiB; 0 without a limit
+	TaskRole         string        // name or ARN; empty without one
 	ExecutionRole    string
 	Tags             map[string]string
 	InstanceTags     map[string]string
+	Standalone       bool         // no service started it
+	FaultInjection   bool         // it may use the fault endpoints
 	Containers       []*Container // sorted by creation, then name
 }
 
@@ -64,6 +69,9 @@ type TaskFacts struct {
 	LaunchType       string
 	AvailabilityZone string
 	ZoneID           string
+	NetworkMode      string
+	Fargate          Fargate
+	Associations     []Association
 	CPU              float64
 	Memory           int64
 	TaskRole         string
@@ -106,12 +114,17 @@ func newTask(key taskKey, members []*Container, f Facts) *Task {
 		AvailabilityZone: cmp.Or(label(LabelAvailabilityZone), said.AvailabilityZone, region+"a"),
 		ZoneID:           said.ZoneID,
 		VPCID:            f.VPCID,
+		NetworkMode:      cmp.Or(label(LabelNetworkMode), said.NetworkMode),
+		Fargate:          said.Fargate,
+		Associations:     said.Associations,
 		CPU:              said.CPU,
 		Memory:           said.Memory,
 		TaskRole:         cmp.Or(label(LabelTaskRole), said.TaskRole),
 		ExecutionRole:    cmp.Or(label(LabelExecutionRole), said.ExecutionRole),
 		ServiceName:      cmp.Or(label(LabelServiceName), said.ServiceName, service),
 		InstanceTags:     f.InstanceTags,
+		Standalone:       !boolean(label(LabelServiceTask), true),
+		FaultInjection:   boolean(label(LabelFaultInjection), true),
 		Containers:       members,
 	}
 	t.ARN = cmp.Or(label(LabelTaskARN), said.ARN, f.TaskARN)
@@ -162,6 +175,14 @@ func projectOf(members []*Container) string {
 
 // clusterName returns the name in a cluster's ARN, or the name itself.
 func clusterName(cluster string) string { return cluster[strings.LastIndexByte(cluster, '/')+1:] }
+
+// boolean reads true or false; anything else is the default.
+func boolean(s string, byDefault bool) bool {
+	if v, err := strconv.ParseBool(s); err == nil {
+		return v
+	}
+	return byDefault
+}
 
 // parseTags reads key=value pairs that are separated by commas.
 func parseTags(s string) map[string]string {

@@ -255,6 +255,7 @@ func TestTaskFacts(t *testing.T) {
 				t.Errorf("containers %v", got.Containers)
 			}
 			got.Containers = nil
+			test.want.FaultInjection = true // see TestTaskSwitches
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("task (-want +got):\n%s", diff)
 			}
@@ -275,5 +276,37 @@ func TestPartition(t *testing.T) {
 		if got := local.Partition(region); got != want {
 			t.Errorf("%q: got %s, want %s", region, got, want)
 		}
+	}
+}
+
+// TestTaskSwitches tells what is true of every task, unless a label of one of
+// its containers says otherwise.
+func TestTaskSwitches(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, label, value         string
+		standalone, faultInjection bool
+	}{
+		{"nothing is said", "other", "false", false, true},
+		{"started by a service", local.LabelServiceTask, "true", false, true},
+		{"started by no service", local.LabelServiceTask, "false", true, true},
+		{"no word for it", local.LabelServiceTask, "maybe", false, true},
+		{"with faults", local.LabelFaultInjection, "true", false, true},
+		{"without faults", local.LabelFaultInjection, "False", false, false},
+		{"no word for faults", local.LabelFaultInjection, "off", false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := local.NewDirectory([]*local.Container{
+				container("a1", "shop", "web"), labelled(container("a2", "shop", "redis"), test.label, test.value), container("b1", "blog", "web"),
+			}, "", local.Facts{})
+			blog, shop := d.Tasks()[0], d.Tasks()[1]
+			if shop.Standalone != test.standalone || shop.FaultInjection != test.faultInjection {
+				t.Errorf("standalone %t, fault injection %t", shop.Standalone, shop.FaultInjection)
+			}
+			if blog.Standalone || !blog.FaultInjection {
+				t.Errorf("the other task: standalone %t, fault injection %t", blog.Standalone, blog.FaultInjection)
+			}
+		})
 	}
 }

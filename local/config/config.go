@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -109,7 +110,7 @@ func (r *reader) file(n *value, f *File) {
 }
 
 func (r *reader) task(n *value, t *Task) {
-	r.object(n, []field{
+	r.object(n, slices.Concat([]field{
 		{"family", r.text(&t.Facts.Family, familyRule)},
 		{"revision", r.text(&t.Facts.Revision, revisionRule)},
 		{"arn", r.text(&t.Facts.ARN, taskARNRule)},
@@ -128,7 +129,11 @@ func (r *reader) task(n *value, t *Task) {
 			r.container(n, t.Name, &c)
 			t.Containers = append(t.Containers, c)
 		})},
-	})
+		{"network-mode", r.text(&t.Facts.NetworkMode, networkModeRule)},
+		{"associations", r.associations(&t.Facts.Associations)},
+	}, r.fargate(&t.Facts.Fargate)))
+	r.checkLaunch(n, t.Facts)
+	r.checkAssociations(n, t)
 }
 
 func (r *reader) container(n *value, task string, c *Container) {

@@ -51,6 +51,18 @@ tasks:
     cluster: other
     service-name: shop-service
     launch-type: FARGATE
+    network-mode: awsvpc
+    ephemeral-storage: 40
+    ephemeral-storage-utilized: 281
+    clock-error-bound: 0.75
+    clock-synchronization-status: NOT_SYNCHRONIZED
+    snapshotter: soci
+    associations:
+      - { type: gpu, name: GPU-1f0a2b3c, containers: [web, db, web] }
+      - type: elastic-inference
+        name: eia1/main
+        content: |
+          not JSON
     availability-zone: eu-central-1b
     availability-zone-id: euc1-az3
     cpu: 0.25
@@ -96,12 +108,20 @@ func TestFile(t *testing.T) {
 				{
 					Name: "shop",
 					Facts: local.TaskFacts{
-						ARN:              "arn:aws:ecs:eu-central-1:111122223333:task/demo/158d1c8083dd49d6b527399fd6414f5c",
-						Cluster:          "other",
-						Family:           "shop_family",
-						Revision:         "12",
-						ServiceName:      "shop-service",
-						LaunchType:       "FARGATE",
+						ARN:         "arn:aws:ecs:eu-central-1:111122223333:task/demo/158d1c8083dd49d6b527399fd6414f5c",
+						Cluster:     "other",
+						Family:      "shop_family",
+						Revision:    "12",
+						ServiceName: "shop-service",
+						LaunchType:  "FARGATE",
+						NetworkMode: "awsvpc",
+						Fargate: local.Fargate{
+							EphemeralStorage: 40, StorageUtilized: 281, ClockErrorBound: 0.75, ClockStatus: "NOT_SYNCHRONIZED", Snapshotter: "soci",
+						},
+						Associations: []local.Association{
+							{Type: "gpu", Name: "GPU-1f0a2b3c", Containers: []string{"web", "db"}},
+							{Type: "elastic-inference", Name: "eia1/main", Content: "not JSON\n"},
+						},
 						AvailabilityZone: "eu-central-1b",
 						ZoneID:           "euc1-az3",
 						CPU:              0.25,
@@ -188,7 +208,7 @@ func TestProblems(t *testing.T) {
 		{"a key in another spelling", "accountId: 1", `1: unknown key "accountId": did you mean "account-id"?`},
 		{"an unknown key like no other", "xyz: demo", `1: unknown key "xyz": the keys here are ` + names},
 		{"a key of a container in a task", "tasks:\n  shop:\n    image: web",
-			`3: unknown key "image": the keys here are family, revision, arn, cluster, service-name, launch-type, availability-zone, availability-zone-id, cpu, memory, task-role, execution-role, tags, containers`},
+			`3: unknown key "image": the keys here are family, revision, arn, cluster, service-name, launch-type, availability-zone, availability-zone-id, cpu, memory, task-role, execution-role, tags, containers, network-mode, associations, ephemeral-storage, ephemeral-storage-utilized, clock-error-bound, clock-synchronization-status, snapshotter`},
 		{"a key twice", "cluster: one\nregion: us-east-1\ncluster: two", `3: "cluster" is there twice: it stands in line 1 already`},
 		{"a task twice", "tasks:\n  shop: {}\n  shop: {}", `3: "shop" is there twice: it stands in line 2 already`},
 		{"text for a number", "tasks:\n  shop:\n    memory: lots", `3: memory must be a whole number of MiB, not "lots"`},
@@ -218,6 +238,33 @@ func TestProblems(t *testing.T) {
 		{"a role with a space", "tasks: {shop: {execution-role: my role}}",
 			`1: execution-role must be a role's name, path/name, or ARN (arn:aws:iam::111122223333:role/name), not "my role"`},
 		{"a bad launch type", "tasks: {shop: {launch-type: fargate}}", `1: launch-type must be EC2, FARGATE, EXTERNAL or MANAGED_INSTANCES, not "fargate"`},
+		{"a bad network mode", "tasks: {shop: {network-mode: overlay}}", `1: network-mode must be awsvpc, bridge, host or none, not "overlay"`},
+		{"a network mode that Fargate lacks", "tasks:\n  shop:\n    launch-type: FARGATE\n    network-mode: bridge",
+			`4: network-mode cannot be bridge with launch-type FARGATE, which knows awsvpc only: remove one of the two`},
+		{"an interface outside AWS", "tasks:\n  shop:\n    network-mode: awsvpc\n    launch-type: EXTERNAL",
+			`3: network-mode cannot be awsvpc with launch-type EXTERNAL, which has no VPC: remove one of the two`},
+		{"storage of Fargate on EC2", "tasks:\n  shop:\n    launch-type: EC2\n    ephemeral-storage: 21",
+			`4: ephemeral-storage is shown with launch-type FARGATE only, not EC2: remove one of the two`},
+		{"storage in MiB", "tasks: {shop: {ephemeral-storage: 20496}}", `1: ephemeral-storage must be 20 to 200 whole GiB, not "20496"`},
+		{"storage with a unit", "tasks: {shop: {ephemeral-storage: 20GiB}}", `1: ephemeral-storage must be 20 to 200 whole GiB, not "20GiB"`},
+		{"more used than there is", "tasks: {shop: {ephemeral-storage-utilized: 20481}}",
+			`1: ephemeral-storage-utilized is 20481 MiB, more than the 20 GiB of ephemeral-storage`},
+		{"a clock's status in other words", "tasks: {shop: {clock-synchronization-status: ok}}",
+			`1: clock-synchronization-status must be SYNCHRONIZED or NOT_SYNCHRONIZED, not "ok"`},
+		{"an unknown snapshotter", "tasks: {shop: {snapshotter: zfs}}", `1: snapshotter must be overlayfs or soci, not "zfs"`},
+		{"one association", "tasks: {shop: {associations: {type: gpu}}}",
+			`1: associations must be a list, such as [{type: gpu, name: GPU-1f0a2b3c}], not a map`},
+		{"associations without type and name", "tasks:\n  shop:\n    associations:\n      - name: a\n      - type: gpu",
+			`4: an association needs a type: add it` + "\n" + `5: an association needs a name: add it`},
+		{"an association of another type", "tasks: {shop: {associations: [{type: fpga, name: a}]}}", `1: type must be gpu or elastic-inference, not "fpga"`},
+		{"an association's name with a space", "tasks: {shop: {associations: [{type: gpu, name: a b}]}}",
+			`1: name must be a name without spaces, such as GPU-1f0a2b3c, that does not begin with /, not "a b"`},
+		{"an association twice", "tasks:\n  shop:\n    associations:\n      - {type: gpu, name: a}\n      - {type: gpu, name: a}",
+			`5: there is an association gpu a already (line 4): rename one`},
+		{"an association with a container that is not there", "tasks:\n  shop:\n    containers: {web: }\n    associations: [{type: gpu, name: a, containers: [wep]}]",
+			`3: the association gpu a names the container wep, which task shop does not have: its containers are web`},
+		{"an association's content that is a map", "tasks: {shop: {associations: [{type: gpu, name: a, content: {a: b}}]}}",
+			`1: content must be text ("" for an empty one), not a map`},
 		{"a bad revision", "tasks: {shop: {revision: latest}}", `1: revision must be a whole number from 1, not "latest"`},
 		{"a bad family", "tasks: {shop: {family: 'shop:7'}}", `1: family must be at most 255 letters, digits, - and _, not "shop:7"`},
 		{"a bad zone", "tasks: {shop: {availability-zone: us-east-1}}", `1: availability-zone must be an availability zone such as us-east-1a, not "us-east-1"`},

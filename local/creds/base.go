@@ -2,6 +2,7 @@ package creds
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"golang.org/x/sync/singleflight"
 
@@ -263,6 +265,19 @@ func (a *account) expire() {
 		if old == nil || a.held.CompareAndSwap(old, &heldBase{value: old.value, refreshAt: time.Now()}) {
 			return
 		}
+	}
+}
+
+// distrust takes an error of STS. When it is that the base credentials are
+// good no more, whatever expiry they have, the next call gets others.
+func (a *account) distrust(err error) {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return
+	}
+	switch api.ErrorCode() {
+	case "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException":
+		a.expire()
 	}
 }
 

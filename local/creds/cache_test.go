@@ -251,6 +251,56 @@ func TestCacheStopsWhenClosed(t *testing.T) {
 	})
 }
 
+// TestDroppedRolesAreLeftAlone says that what works for a role ends when the
+// role is dropped, also while a renewal is being tried again.
+func TestDroppedRolesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]time.Duration{"before a renewal": time.Minute, "during one": 45 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &source{lifetime: time.Hour}
+			c, _ := cacheOver(t, s)
+			read(t, c, "web")
+			s.failing.Store(true)
+			time.Sleep(after)
+			if dropped := c.drop(func(r local.Role) bool { return r == web }); len(dropped) != 1 || dropped[0] != web {
+				t.Errorf("%s: dropped %v", name, dropped)
+			}
+			before := s.calls.Load()
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			if n := s.calls.Load() - before; n != 0 {
+				t.Errorf("%s: %d calls for a role that was dropped", name, n)
+			}
+			if n := size(c); n != 0 {
+				t.Errorf("%s: %d entries are left", name, n)
+			}
+		})
+	}
+}
+
+// TestDropFindsNothingTwice says that a role without valid credentials is not
+// said to be dropped.
+func TestDropFindsNothingTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{lifetime: time.Hour}
+		c, _ := cacheOver(t, s)
+		all := func(local.Role) bool { return true }
+		read(t, c, "web")
+		if n := len(c.drop(all)); n != 1 {
+			t.Errorf("%d dropped, want 1", n)
+		}
+		if n := len(c.drop(all)); n != 0 {
+			t.Errorf("%d dropped the second time, want none", n)
+		}
+		s.failing.Store(true)
+		_, _ = c.Credentials(context.Background(), web, "web")
+		if n := len(c.drop(all)); n != 0 {
+			t.Errorf("%d dropped that never worked, want none", n)
+		}
+	})
+}
+
 func TestBaseCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -280,6 +330,38 @@ func TestBaseCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 		}
 		failing = nil
 		retrieve(0, 5, time.Hour)
+	})
+}
+
+// TestExpireDuringARenewal says that base credentials which were on their way
+// when new ones were asked for count as old.
+func TestExpireDuringARenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls, release := 0, make(chan struct{})
+		a := &account{opts: Options{Log: slog.New(slog.DiscardHandler)}}
+		a.chain = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			calls++
+			key := strings.Repeat("k", calls)
+			if calls == 1 {
+				<-release
+			}
+			return aws.Credentials{AccessKeyID: key, SecretAccessKey: "s", SessionToken: "t", CanExpire: true, Expires: time.Now().Add(time.Hour)}, nil
+		}))
+		go func() {
+			if v, err := a.Retrieve(context.Background()); err != nil || v.AccessKeyID != "k" {
+				t.Errorf("who waited got %d, %v", len(v.AccessKeyID), err)
+			}
+		}()
+		synctest.Wait()
+		a.expire()
+		close(release)
+		synctest.Wait()
+		for range 2 {
+			if v, err := a.Retrieve(context.Background()); err != nil || v.AccessKeyID != "kk" {
+				t.Errorf("got %d, %v, want the second", len(v.AccessKeyID), err)
+			}
+		}
 	})
 }
 
@@ -371,8 +453,10 @@ func TestRedact(t *testing.T) {
 }
 
 func BenchmarkCachedCredentials(b *testing.B) {
-	c := newCache(&source{lifetime: time.Hour}, DefaultTimeout, slog.New(slog.DiscardHandler))
-	b.Cleanup(c.close)
+	log := slog.New(slog.DiscardHandler)
+	c := &Service{cache: newCache(&source{lifetime: time.Hour}, DefaultTimeout, log), base: newBase(Options{}), log: log}
+	c.nextLook.Store(time.Now().Add(time.Hour).UnixNano())
+	b.Cleanup(c.Close)
 	ctx := context.Background()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

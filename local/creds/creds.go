@@ -199,8 +199,7 @@ func (s *Service) look(ctx context.Context, now time.Time) {
 	if now.UnixNano() < next || !s.nextLook.CompareAndSwap(next, now.Add(lookPause).UnixNano()) || !s.base.files.changed() {
 		return
 	}
-	a, err := s.base.account(context.WithoutCancel(ctx))
-	if err != nil {
+	if _, err := s.base.account(context.WithoutCancel(ctx)); err != nil {
 		if !s.unreadable.Swap(true) {
 			s.log.Warn("AWS configuration has changed and cannot be used; known credentials are served until they expire",
 				"reason", local.MessageOf(err))
@@ -211,10 +210,7 @@ func (s *Service) look(ctx context.Context, now time.Time) {
 	if s.unreadable.Swap(false) {
 		s.health.record(nil)
 	}
-	if failed, _ := s.health.last(); failed != "" {
-		a.expire() // a new login is used at once
-	}
-	s.cache.forgetFailures()
+	s.cache.forgetFailures() // a new login is used at once
 }
 
 // accountReplaced drops what was obtained with another account.
@@ -230,7 +226,9 @@ func (s *Service) accountReplaced() {
 // those of the session are dropped; an open MFA session stays.
 func (s *Service) Rotate(role *local.Role) []local.Role {
 	var id *identity
-	if s.base != nil {
+	if s.base == nil {
+		id = s.health.next.(*offline).identity()
+	} else {
 		id = s.base.knownIdentity()
 		if a := s.base.current.Load(); a != nil && (role == nil || role.Session()) {
 			a.expire()

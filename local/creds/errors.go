@@ -152,7 +152,11 @@ func (a *account) explain(err error, call stsCall) *local.Error {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		e.Code = local.Timeout
 		if base && !errors.As(err, &reach) {
-			e.Msg = fmt.Sprintf("your AWS credentials were not there within %s: %s", a.opts.Timeout, a.renewHint())
+			next := "check the network, the proxy and the STS endpoint"
+			if leaf := leafOf(&a.shared); leaf.CredentialProcess != "" {
+				next = a.renewHint()
+			}
+			e.Msg = fmt.Sprintf("your AWS credentials were not there within %s: %s", a.opts.Timeout, next)
 			break
 		}
 		e.Msg = fmt.Sprintf("no answer from %s within %s: check the network, the proxy and the STS endpoint", a.endpointOf(err), a.opts.Timeout)

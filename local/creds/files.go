@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/logincreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 )
 
@@ -37,6 +38,11 @@ func (w *watchedFiles) watch(env config.EnvConfig, shared config.SharedConfig) {
 			key = leaf.SSOStartURL
 		}
 		if path, err := ssocreds.StandardCachedTokenFilepath(key); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	if leaf.LoginSession != "" {
+		if path, err := logincreds.StandardCachedTokenFilepath(leaf.LoginSession, ""); err == nil {
 			paths = append(paths, path)
 		}
 	}

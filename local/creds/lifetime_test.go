@@ -67,16 +67,16 @@ func TestShortLivesOfTemporaryBaseCredentials(t *testing.T) {
 				`echo '{"Version":1,"AccessKeyId":%q,"SecretAccessKey":%q,"SessionToken":%q%s}'`, baseKey, baseSecret, baseToken, script))+"\n", 0o600)
 			f := newFakeSTS(t)
 			synctest.Test(t, func(t *testing.T) {
-				real := time.Now().Add(10 * time.Minute)
+				ending := time.Now().Add(10 * time.Minute)
 				s := newService(t, f, creds.Options{Lifetime: 2 * time.Minute})
 				expiries := map[time.Time]bool{}
-				for time.Now().Before(real) {
+				for time.Now().Before(ending) {
 					c := s.mustGet(local.Role{}, "web")
 					left := time.Until(c.Expiration)
 					if c.AccessKeyID != baseKey || left <= 0 || left > 2*time.Minute {
 						t.Fatalf("%v are left", left)
 					}
-					if script != "" && c.Expiration.After(real) {
+					if script != "" && c.Expiration.After(ending) {
 						t.Fatal("they are said to live longer than they do")
 					}
 					expiries[c.Expiration] = true

@@ -85,6 +85,9 @@ func TestMFASession(t *testing.T) {
 			if err := giveCode(s, mfaCode); err != nil {
 				t.Fatal(err)
 			}
+			if st := s.Status(); st.LastError != "" {
+				t.Errorf("with the code, the status says %q", st.LastError)
+			}
 			c := s.mustGet(local.Role{}, "web")
 			if c.SessionToken == "" || !c.Expiration.Equal(f.expires) {
 				t.Errorf("got %v", c)
@@ -194,6 +197,13 @@ func TestMFAWithKeysAlone(t *testing.T) {
 	if n := len(f.received("GetSessionToken")); n != 1 {
 		t.Errorf("%d calls of GetSessionToken, want 1", n)
 	}
+	if err := giveCode(s, mfaCode); err != nil { // not needed, and used
+		t.Fatal(err)
+	}
+	s.mustGet(local.Role{ARN: "arn:aws:iam::444455556666:role/other"}, "web")
+	if got := f.received("AssumeRole"); len(got) != 2 || got[1].KeyID == got[0].KeyID {
+		t.Error("a role was not assumed with the later session")
+	}
 }
 
 func TestMFACodesThatAreNone(t *testing.T) {
@@ -229,6 +239,7 @@ func TestMFACodesAreTriedOneAtATime(t *testing.T) {
 			most.Store(n)
 		}
 		defer at.Add(-1)
+		<-time.After(5 * time.Millisecond) // another one may come
 		stsError(w, 403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.")
 		return true
 	})

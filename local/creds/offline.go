@@ -27,6 +27,11 @@ func newOffline(region string, opts Options) *offline {
 	return o
 }
 
+// identity tells which account is the developer's own.
+func (o *offline) identity() *identity {
+	return &identity{account: o.account, partition: local.Partition(o.region)}
+}
+
 func (o *offline) Credentials(_ context.Context, role local.Role, session string) (local.Credentials, error) {
 	partition := local.Partition(o.region)
 	if role.Session() {

@@ -85,7 +85,7 @@ func checkSession(o local.SessionOptions) error {
 	}
 	if o.Source != "" {
 		if _, err := local.ParseRole(o.Source); err != nil {
-			return fmt.Errorf("source: %s", local.MessageOf(err))
+			return fmt.Errorf("source role: %s", local.MessageOf(err))
 		}
 	}
 	return nil
@@ -149,6 +149,6 @@ func (id *identity) same(a, b local.Role) bool {
 func chainError(path []string, again string) *local.Error {
 	path = append(slices.Clone(path), again)
 	return &local.Error{Code: local.Invalid, Name: "RoleCycle",
-		Msg: "roles are assumed with one another: " + strings.Join(path, " ← ") + ": remove one source from the configuration of roles",
+		Msg: "roles are assumed with one another: " + strings.Join(path, " ← ") + ": remove one source-role from the configuration",
 		Err: &cause{text: "roles form a cycle", kind: errAboutRole}}
 }

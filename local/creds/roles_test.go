@@ -73,7 +73,7 @@ func TestRoleOptionsReachSTS(t *testing.T) {
 func TestRoleOptionsOfOthersCostNoCall(t *testing.T) {
 	setAWS(t, longTermKeys())
 	f := newFakeSTS(t)
-	s := newService(t, f, creds.Options{Roles: roleMap{"api": {ExternalID: "x"}, roleARN: {SessionName: "mine"}}})
+	s := newService(t, f, creds.Options{Roles: roleMap{"api": {ExternalID: "x"}, "team/deploy": {ExternalID: "x"}, roleARN: {SessionName: "mine"}}})
 	s.mustGet(local.Role{ARN: roleARN}, "web")
 	if got := f.received(""); len(got) != 1 || got[0].Session != "mine" {
 		t.Errorf("%d calls, want AssumeRole alone", len(got))

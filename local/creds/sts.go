@@ -89,6 +89,7 @@ func askFor(lifetime time.Duration) *int32 {
 func (p *stsProvider) session(ctx context.Context, a *account) (local.Credentials, error) {
 	out, err := a.sts.GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: askFor(p.lifetime)})
 	if err != nil {
+		a.distrust(err)
 		return local.Credentials{}, a.explain(err, stsCall{doing: "GetSessionToken"})
 	}
 	c, err := fromSTS("", out.Credentials)
@@ -106,6 +107,7 @@ func (p *stsProvider) assume(ctx context.Context, a *account, role local.Role, s
 	if role.Name != "" || roles.needsAccount(role) {
 		var err error
 		if id, err = a.whoami(ctx); err != nil {
+			a.distrust(err)
 			return local.Credentials{}, a.explain(err, stsCall{doing: "GetCallerIdentity"})
 		}
 	}
@@ -114,7 +116,13 @@ func (p *stsProvider) assume(ctx context.Context, a *account, role local.Role, s
 	call.doing = "AssumeRole of " + call.roleARN
 
 	client := a.sts
-	if opts.Source != "" {
+	if opts.Source == "" {
+		// First, and not when the call is signed: that would be tried again
+		// as often as the call.
+		if _, err := a.Retrieve(ctx); err != nil {
+			return local.Credentials{}, a.explain(err, call)
+		}
+	} else {
 		source, err := p.source(ctx, a, roles, role, session)
 		if err != nil {
 			return local.Credentials{}, err
@@ -131,6 +139,9 @@ func (p *stsProvider) assume(ctx context.Context, a *account, role local.Role, s
 	}
 	out, err := client.AssumeRole(ctx, assumeRoleInput(call, session))
 	if err != nil {
+		if call.by == "" {
+			a.distrust(err)
+		}
 		if isAccessDenied(err) && call.by == "" {
 			_, _ = a.whoami(ctx) // the message does without who asked when that fails, too
 		}
@@ -162,6 +173,7 @@ func (p *stsProvider) source(ctx context.Context, a *account, roles roleOptions,
 	// for one another they would wait in vain.
 	id, err := a.whoami(ctx)
 	if err != nil {
+		a.distrust(err)
 		return local.Credentials{}, a.explain(err, stsCall{doing: "GetCallerIdentity"})
 	}
 	path := []string{arnOf(role, id)}

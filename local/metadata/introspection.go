@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -49,14 +50,21 @@ func Instance(i local.Instance, version string) ([]byte, error) {
 	return encode(instanceDocument{Cluster: i.Cluster, ContainerInstanceArn: &i.ARN, Version: version})
 }
 
-// IntrospectedTasks returns the document of GET /v1/tasks.
+// IntrospectedTasks returns the document of GET /v1/tasks: of the tasks that
+// the agent of the machine would know.
 func IntrospectedTasks(tasks []*local.Task) ([]byte, error) {
 	doc := introspectedTasks{Tasks: make([]introspectedTask, 0, len(tasks))}
 	for _, t := range tasks {
-		doc.Tasks = append(doc.Tasks, newIntrospectedTask(t))
+		if Introspected(t) {
+			doc.Tasks = append(doc.Tasks, newIntrospectedTask(t))
+		}
 	}
 	return encode(doc)
 }
+
+// Introspected reports whether the agent of the machine knows the task. One on
+// Fargate is on no machine of the cluster.
+func Introspected(t *local.Task) bool { return !onFargate(t) }
 
 // IntrospectedTask returns the document of one task, of GET /v1/tasks with
 // dockerid or taskarn. A nil task gives the document without values that goes
@@ -68,17 +76,27 @@ func IntrospectedTask(t *local.Task) ([]byte, error) {
 	return encode(newIntrospectedTask(t))
 }
 
+// newIntrospectedTask leaves out the agent's own containers, the addresses of
+// the host that ports are bound to, and networks other than an elastic network
+// interface, as the agent does.
 func newIntrospectedTask(t *local.Task) introspectedTask {
 	doc := introspectedTask{
 		Arn: t.ARN, DesiredStatus: desiredStatus(t), KnownStatus: introspectedStatus(t), Family: t.Family, Version: t.Revision,
 		Containers: make([]introspectedContainer, 0, len(t.Containers)),
 	}
 	for _, c := range t.Containers {
-		doc.Containers = append(doc.Containers, introspectedContainer{
-			DockerID: c.ID, DockerName: c.DockerName, Name: c.Name, Image: c.Image, ImageID: c.ImageID,
+		if cmp.Or(c.Type, typeNormal) != typeNormal {
+			continue
+		}
+		shown := introspectedContainer{
+			DockerID: t.ContainerID(c), DockerName: dockerName(t, c), Name: c.Name, Image: c.Image, ImageID: c.ImageID,
 			CreatedAt: timestamp(c.CreatedAt), StartedAt: timestamp(c.StartedAt),
-			Ports: newPorts(c.Ports), Networks: newNetworksV2(c), Volumes: newVolumes(c.Volumes), RestartCount: c.RestartCount,
-		})
+			Ports: withoutHostIP(newPorts(t, c)), Volumes: newVolumes(c.Volumes), RestartCount: c.RestartCount,
+		}
+		if t.NetworkModeOf(c) == local.AWSVPC {
+			shown.Networks = newNetworksV2(t, c)
+		}
+		doc.Containers = append(doc.Containers, shown)
 	}
 	return doc
 }

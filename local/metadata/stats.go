@@ -123,10 +123,10 @@ type networkStats struct {
 	InstanceID string `json:"instance_id,omitempty"`
 }
 
-// Stats returns the stats document of one container. Without a sample it is
-// null in versions 2 and 3, and an empty object in version 4. A sample that is
-// not the engine's JSON is an error.
-func Stats(v Version, s *local.Stats) ([]byte, error) {
+// Stats returns the stats document of a container of a task. Without a sample
+// it is null in versions 2 and 3, and an empty object in version 4. A sample
+// that is not the engine's JSON is an error.
+func Stats(v Version, t *local.Task, c *local.Container, s *local.Stats) ([]byte, error) {
 	if s == nil {
 		if v == V4 {
 			return []byte("{}"), nil
@@ -136,6 +136,12 @@ func Stats(v Version, s *local.Stats) ([]byte, error) {
 	var doc statsV4
 	if err := json.Unmarshal(s.JSON, &doc.statsV3); err != nil {
 		return nil, fmt.Errorf("decode stats: %w", err)
+	}
+	if id := t.ContainerID(c); id != c.ID {
+		doc.ID = id
+	}
+	if onFargate(t) {
+		doc.Name = c.Name
 	}
 	if v == V4 && s.Rates != nil {
 		doc.Rates = &networkRates{RxBytesPerSec: s.Rates.RxBytesPerSec, TxBytesPerSec: s.Rates.TxBytesPerSec}
@@ -149,7 +155,7 @@ func Stats(v Version, s *local.Stats) ([]byte, error) {
 
 // Sample is a container's stats document, as Stats returns it.
 type Sample struct {
-	ContainerID string
+	ContainerID string // as in the documents
 	JSON        []byte
 }
 

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -33,6 +34,7 @@ type containerV2 struct {
 type networkV2 struct {
 	NetworkMode   string   `json:"NetworkMode,omitempty"`
 	IPv4Addresses []string `json:"IPv4Addresses,omitempty"`
+	IPv6Addresses []string `json:"IPv6Addresses,omitempty"`
 }
 
 func newTaskV2(t *local.Task, withTags bool) taskV2 {
@@ -46,7 +48,7 @@ func newTaskV2(t *local.Task, withTags bool) taskV2 {
 		doc.Containers = append(doc.Containers, newContainerV2(t, c))
 	}
 	if withTags {
-		doc.TaskTags, doc.ContainerInstanceTags = t.Tags, t.InstanceTags
+		doc.TaskTags, doc.ContainerInstanceTags = t.Tags, instanceTags(t)
 	}
 	return doc
 }
@@ -54,24 +56,36 @@ func newTaskV2(t *local.Task, withTags bool) taskV2 {
 func newContainerV2(t *local.Task, c *local.Container) containerV2 {
 	doc := containerV2{
 		containerHead: newContainerHead(t, c),
-		Networks:      newNetworksV2(c),
+		Networks:      newNetworksV2(t, c),
 		Health:        newHealth(c.Health),
 		Volumes:       newVolumes(c.Volumes),
 	}
-	for i := range doc.Ports {
-		doc.Ports[i].HostIP = "" // came with version 4
-	}
+	doc.Ports = withoutHostIP(doc.Ports)
 	return doc
 }
 
+// withoutHostIP takes away what came with version 4.
+func withoutHostIP(ports []port) []port {
+	for i := range ports {
+		ports[i].HostIP = ""
+	}
+	return ports
+}
+
 // newNetworksV2 lists the container's networks; when it has none of its own,
-// its network mode. Nothing is listed when neither is known.
-func newNetworksV2(c *local.Container) []networkV2 {
+// its network mode. Nothing is listed when neither is known. With an elastic
+// network interface, that is listed, and only then an address of version 6.
+func newNetworksV2(t *local.Task, c *local.Container) []networkV2 {
+	mode := t.NetworkModeOf(c)
+	if mode == local.AWSVPC {
+		e := interfaceOf(t, c)
+		return []networkV2{{NetworkMode: mode, IPv4Addresses: e.ipv4(), IPv6Addresses: e.ipv6()}}
+	}
 	var list []networkV2
 	for _, n := range c.Networks {
-		list = append(list, networkV2{NetworkMode: networkMode(c, n.Name), IPv4Addresses: addresses(n.IPv4)})
+		list = append(list, networkV2{NetworkMode: cmp.Or(mode, n.Name), IPv4Addresses: addresses(n.IPv4)})
 	}
-	if mode := networkMode(c, c.NetworkMode); len(list) == 0 && mode != "" {
+	if mode = cmp.Or(mode, c.NetworkMode); len(list) == 0 && mode != "" {
 		list = []networkV2{{NetworkMode: mode, IPv4Addresses: addresses(netip.Addr{})}}
 	}
 	return list

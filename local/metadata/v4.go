@@ -3,16 +3,11 @@ package metadata
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
-)
-
-// Launch types that change what a task document shows.
-const (
-	launchExternal = "EXTERNAL" // ECS Anywhere
-	launchFargate  = "FARGATE"
 )
 
 // Version 4.
@@ -30,6 +25,8 @@ type taskV4 struct {
 	Containers            []containerV4     `json:"Containers,omitempty"`
 	VPCID                 string            `json:"VPCID,omitempty"`
 	ServiceName           string            `json:"ServiceName,omitempty"`
+	ClockDrift            *clockDrift       `json:"ClockDrift,omitempty"`
+	EphemeralStorage      *ephemeralStorage `json:"EphemeralStorageMetrics,omitempty"`
 	FaultInjectionEnabled bool              `json:"FaultInjectionEnabled"`
 	AvailabilityZoneID    string            `json:"AvailabilityZoneID,omitempty"`
 }
@@ -43,12 +40,13 @@ type containerV4 struct {
 	LogOptions   map[string]string `json:"LogOptions,omitempty"`
 	ContainerARN string            `json:"ContainerARN,omitempty"`
 	Networks     []networkV4       `json:"Networks,omitempty"`
+	Snapshotter  string            `json:"Snapshotter,omitempty"`
 	RestartCount *int              `json:"RestartCount,omitempty"`
 }
 
-// networkV4 shows of a Docker network what the agent shows of an elastic
-// network interface only, because locally both are known. (The gateways' keys
-// are spelled Ipv4 and Ipv6, all others IPv4 and IPv6.)
+// networkV4 shows of a Docker network some of what the agent shows of an
+// elastic network interface only, because locally both are known. (The
+// gateways' keys are spelled Ipv4 and Ipv6, all others IPv4 and IPv6.)
 type networkV4 struct {
 	NetworkMode              string   `json:"NetworkMode,omitempty"`
 	IPv4Addresses            []string `json:"IPv4Addresses,omitempty"`
@@ -57,6 +55,9 @@ type networkV4 struct {
 	MACAddress               string   `json:"MACAddress,omitempty"`
 	IPv4SubnetCIDRBlock      string   `json:"IPv4SubnetCIDRBlock,omitempty"`
 	IPv6SubnetCIDRBlock      string   `json:"IPv6SubnetCIDRBlock,omitempty"`
+	DomainNameServers        []string `json:"DomainNameServers,omitempty"`
+	DomainNameSearchList     []string `json:"DomainNameSearchList,omitempty"`
+	PrivateDNSName           string   `json:"PrivateDNSName,omitempty"`
 	SubnetGatewayIPv4Address string   `json:"SubnetGatewayIpv4Address,omitempty"`
 	SubnetGatewayIPv6Address string   `json:"SubnetGatewayIpv6Address,omitempty"`
 }
@@ -69,20 +70,32 @@ func newTaskV4(t *local.Task, withTags bool) taskV4 {
 		AvailabilityZone:   availabilityZone(t),
 		LaunchType:         t.LaunchType,
 		ServiceName:        t.ServiceName,
+
+		FaultInjectionEnabled: t.FaultInjection,
 	}
-	if t.LaunchType != launchExternal {
-		doc.AvailabilityZoneID = t.ZoneID
-		if t.LaunchType != launchFargate {
-			doc.VPCID = t.VPCID
-		}
-	}
-	for _, c := range t.Containers {
+	doc.VPCID, doc.AvailabilityZoneID = vpcID(t), availabilityZoneID(t)
+	doc.ClockDrift, doc.EphemeralStorage = newClockDrift(t), newEphemeralStorage(t)
+	for _, c := range pausesFirst(t) {
 		doc.Containers = append(doc.Containers, newContainerV4(t, c))
 	}
 	if withTags {
-		doc.TaskTags, doc.ContainerInstanceTags = t.Tags, t.InstanceTags
+		doc.TaskTags, doc.ContainerInstanceTags = t.Tags, instanceTags(t)
 	}
 	return doc
+}
+
+// pausesFirst returns the task's containers with the pause containers, which a
+// task with Service Connect has in the network mode bridge, before the others.
+func pausesFirst(t *local.Task) []*local.Container {
+	rank := func(c *local.Container) int {
+		if c.Type == typePause && t.NetworkModeOf(c) != local.AWSVPC {
+			return 0
+		}
+		return 1
+	}
+	list := slices.Clone(t.Containers)
+	slices.SortStableFunc(list, func(a, b *local.Container) int { return cmp.Compare(rank(a), rank(b)) })
+	return list
 }
 
 func newContainerV4(t *local.Task, c *local.Container) containerV4 {
@@ -93,32 +106,30 @@ func newContainerV4(t *local.Task, c *local.Container) containerV4 {
 		LogDriver:     c.LogDriver,
 		LogOptions:    c.LogOptions,
 		ContainerARN:  containerARN(t, c),
-		Networks:      newNetworksV4(c),
+		Networks:      newNetworksV4(t, c),
+		Snapshotter:   snapshotter(t),
 		RestartCount:  c.RestartCount,
 	}
 }
 
 // newNetworksV4 lists what newNetworksV2 lists, and all that is known of it.
-func newNetworksV4(c *local.Container) []networkV4 {
+func newNetworksV4(t *local.Task, c *local.Container) []networkV4 {
+	mode := t.NetworkModeOf(c)
+	if mode == local.AWSVPC {
+		return []networkV4{interfaceOf(t, c).v4()}
+	}
 	var list []networkV4
 	for _, n := range c.Networks {
-		list = append(list, newNetworkV4(c, n))
+		list = append(list, newNetworkV4(cmp.Or(mode, n.Name), n))
 	}
-	if mode := networkMode(c, c.NetworkMode); len(list) == 0 && mode != "" {
+	if mode = cmp.Or(mode, c.NetworkMode); len(list) == 0 && mode != "" {
 		list = []networkV4{{NetworkMode: mode, IPv4Addresses: addresses(netip.Addr{})}}
 	}
 	return list
 }
 
-func newNetworkV4(c *local.Container, n local.Network) networkV4 {
-	doc := networkV4{
-		NetworkMode:   networkMode(c, n.Name),
-		IPv4Addresses: addresses(n.IPv4),
-		MACAddress:    n.MAC,
-	}
-	if doc.NetworkMode == "awsvpc" {
-		doc.AttachmentIndex = new(int) // a task has one interface
-	}
+func newNetworkV4(mode string, n local.Network) networkV4 {
+	doc := networkV4{NetworkMode: mode, IPv4Addresses: addresses(n.IPv4), MACAddress: n.MAC}
 	if n.IPv4.IsValid() {
 		doc.IPv4SubnetCIDRBlock = block(n.IPv4Subnet)
 		doc.SubnetGatewayIPv4Address = gateway(n.IPv4Gateway, n.IPv4Subnet)

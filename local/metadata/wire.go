@@ -3,7 +3,6 @@ package metadata
 import (
 	"cmp"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -12,6 +11,12 @@ import (
 // What the versions have in common. The types follow the agent's, so that
 // what they print and what they leave out is the same:
 // https://github.com/aws/amazon-ecs-agent/tree/master/ecs-agent/tmds/handlers
+
+// The types of containers: all but the agent's own are NORMAL.
+const (
+	typeNormal = "NORMAL"
+	typePause  = "CNI_PAUSE"
+)
 
 // limits is used for tasks (processors, MiB) and containers (CPU units, MiB).
 type limits struct {
@@ -71,19 +76,19 @@ type taskHead struct {
 
 func newContainerHead(t *local.Task, c *local.Container) containerHead {
 	h := containerHead{
-		DockerID:      c.ID,
+		DockerID:      t.ContainerID(c),
 		Name:          c.Name,
-		DockerName:    strings.TrimPrefix(c.DockerName, "/"),
+		DockerName:    dockerName(t, c),
 		Image:         c.Image,
 		ImageID:       c.ImageID,
-		Ports:         newPorts(c.Ports),
+		Ports:         newPorts(t, c),
 		Labels:        newLabels(t, c),
 		DesiredStatus: desiredContainerStatus(t, c),
 		KnownStatus:   containerStatus(c),
-		Limits:        newContainerLimits(c),
+		Limits:        newContainerLimits(t, c),
 		CreatedAt:     timestamp(c.CreatedAt),
 		StartedAt:     timestamp(c.StartedAt),
-		Type:          cmp.Or(c.Type, "NORMAL"),
+		Type:          cmp.Or(c.Type, typeNormal),
 	}
 	if ended(c) {
 		code := c.ExitCode
@@ -94,7 +99,7 @@ func newContainerHead(t *local.Task, c *local.Container) containerHead {
 
 func newTaskHead(t *local.Task) taskHead {
 	return taskHead{
-		Cluster:       t.Cluster,
+		Cluster:       cluster(t),
 		TaskARN:       t.ARN,
 		Family:        t.Family,
 		Revision:      t.Revision,
@@ -108,42 +113,12 @@ func newTaskHead(t *local.Task) taskHead {
 func newLabels(t *local.Task, c *local.Container) map[string]string {
 	labels := make(map[string]string, len(c.Labels)+5)
 	maps.Copy(labels, c.Labels)
-	labels[local.LabelCluster] = t.Cluster
+	labels[local.LabelCluster] = cluster(t)
 	labels[local.LabelContainerName] = c.Name
 	labels[local.LabelTaskARN] = t.ARN
 	labels[local.LabelFamily] = t.Family
 	labels[local.LabelRevision] = t.Revision
 	return labels
-}
-
-// newContainerLimits shows both limits, whether they are set or not. Docker
-// takes no fewer than two CPU shares, and that is what the agent shows.
-func newContainerLimits(c *local.Container) limits {
-	cpu, memory := max(c.CPU, 2), c.Memory
-	return limits{CPU: &cpu, Memory: &memory}
-}
-
-// newTaskLimits shows the limits that are set; nil when none is.
-func newTaskLimits(t *local.Task) *limits {
-	if t.CPU == 0 && t.Memory == 0 {
-		return nil
-	}
-	l := &limits{}
-	if cpu := t.CPU; cpu != 0 {
-		l.CPU = &cpu
-	}
-	if memory := t.Memory; memory != 0 {
-		l.Memory = &memory
-	}
-	return l
-}
-
-func newPorts(ports []local.Port) []port {
-	var list []port
-	for _, p := range ports {
-		list = append(list, port{ContainerPort: p.Container, Protocol: p.Protocol, HostPort: p.Host, HostIP: p.HostIP})
-	}
-	return list
 }
 
 func newVolumes(volumes []local.Volume) []volume {
@@ -160,19 +135,6 @@ func newHealth(h *local.Health) *health {
 		return nil
 	}
 	return &health{Status: h.Status, StatusSince: timestamp(h.Since), ExitCode: h.ExitCode, Output: h.Output}
-}
-
-// networkMode is the mode that a label names, or else what Docker says.
-func networkMode(c *local.Container, docker string) string {
-	return cmp.Or(c.Labels[local.LabelNetworkMode], docker)
-}
-
-// availabilityZone is empty for a task outside AWS, which is in no zone.
-func availabilityZone(t *local.Task) string {
-	if t.LaunchType == launchExternal {
-		return ""
-	}
-	return t.AvailabilityZone
 }
 
 // timestamp returns a time in UTC; nil, which is left out, for the zero time.

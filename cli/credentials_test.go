@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// served is the answer of a credentials endpoint.
+type served struct {
+	RoleArn     string
+	AccessKeyID string `json:"AccessKeyId"`
+	Expiration  time.Time
+}
+
+func (s *running) served(path string) served {
+	s.t.Helper()
+	return decode[served](s.t, get(s.t, s.url+path, http.StatusOK))
+}
+
+// delivered waits for the credentials of a task's role.
+func (s *running) delivered(task string) (path string) {
+	s.t.Helper()
+	eventually(s.t, "the credentials of "+task, func() bool {
+		path = s.paths(task)["TaskApplication"]
+		return path != "" && status(s.t, s.url+path) == http.StatusOK
+	})
+	return path
+}
+
+func TestAKeyKeepsIDsWithoutAStateDirectory(t *testing.T) {
+	t.Parallel()
+	path := func(args ...string) string {
+		return start(t, append(args, "--config", writeConfigFile(t, taskConfig), "--state-dir", t.TempDir())...).delivered("blog")
+	}
+	key := "0123456789abcdef"
+	first := path("--state-key", key)
+	if again := path("--state-key", key); again != first {
+		t.Error("the same key makes another id")
+	}
+	if other := path("--state-key", key+"x"); other == first {
+		t.Error("another key makes the same id")
+	}
+}
+
+// A namespace of the form "code" does not tell the role of a task; its
+// credentials do all the same.
+func TestRoleArnIsAlwaysThere(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--config", writeConfigFile(t, `
+account-id: "444455556666"
+tasks: { shop: { task-role: team/web, containers: { web: {} } } }
+imds: { namespace-format: code }
+`))
+	if got := s.served(s.delivered("shop")).RoleArn; got != "arn:aws:iam::444455556666:role/team/web" {
+		t.Errorf("RoleArn is %q", got)
+	}
+}
+
+func TestCredentialsLiveAsLongAsWanted(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--config", writeConfigFile(t, taskConfig), "--credentials-lifetime", "5s")
+	task := s.delivered("blog")
+	for _, path := range []string{"/creds", "/role/web", task} {
+		first := s.served(path)
+		if left := time.Until(first.Expiration); left <= 0 || left > 5*time.Second {
+			t.Errorf("%s: %s to live, want 5s at most", path, left)
+		}
+		eventually(t, "new keys at "+path, func() bool {
+			now := s.served(path)
+			if time.Now().Add(-time.Second).After(now.Expiration) {
+				t.Errorf("%s: expired credentials are handed out", path)
+			}
+			return now.AccessKeyID != first.AccessKeyID
+		})
+	}
+}
+
+func TestCredentialsThatSayTheyHaveExpired(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--config", writeConfigFile(t, taskConfig), "--credentials-expired")
+	for _, path := range []string{"/creds", "/role/web", s.delivered("blog")} {
+		if got := s.served(path); got.AccessKeyID == "" || time.Now().Before(got.Expiration) {
+			t.Errorf("%s: expires at %s", path, got.Expiration)
+		}
+	}
+}
+
+// Rotation reaches every place from which credentials are handed out.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--config", writeConfigFile(t, taskConfig))
+	task := s.delivered("blog")
+	paths := []string{"/creds", "/role/one", "/role/two", task}
+	keys := func() map[string]string {
+		all := map[string]string{}
+		for _, path := range paths {
+			all[path] = s.served(path).AccessKeyID
+		}
+		return all
+	}
+	changed := func(before map[string]string, want ...string) {
+		t.Helper()
+		for _, path := range paths {
+			wanted := strings.Contains(strings.Join(want, " "), path)
+			if wanted {
+				eventually(t, "other keys at "+path, func() bool { return s.served(path).AccessKeyID != before[path] })
+			} else if s.served(path).AccessKeyID != before[path] {
+				t.Errorf("%s has other keys", path)
+			}
+		}
+	}
+	before := keys()
+	s.send("POST", "/v1/credentials/rotate", `{"role": "arn:aws:iam::111122223333:role/one"}`)
+	changed(before, "/role/one")
+	before = keys()
+	s.send("POST", "/v1/credentials/rotate", `{"session": true}`)
+	changed(before, "/creds")
+	before = keys()
+	s.send("POST", "/v1/credentials/rotate", `{"role": "blog-role"}`)
+	changed(before, task)
+	before = keys()
+	s.send("POST", "/v1/credentials/rotate", "")
+	changed(before, paths...)
+}
