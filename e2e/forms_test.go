@@ -18,16 +18,12 @@ type identifier struct {
 	name string
 	// words are the command.
 	words []string
-	// trust returns the variables that make the client trust the certificate in
-	// a file, for its container's endpoint.
+	// trust returns what the client needs, beside the variables of ecs-local env
+	// --form tls, to trust the certificate in a file for its container's endpoint.
+	// It may be nil.
 	trust func(t *testing.T, ca string) []string
 	// deaf are variables of that kind that it does not heed there.
 	deaf []string
-}
-
-// setting is a variable that names the file.
-func setting(name string) func(*testing.T, string) []string {
-	return func(_ *testing.T, ca string) []string { return []string{name + "=" + ca} }
 }
 
 // identifiers are those of all languages.
@@ -46,8 +42,8 @@ func identifiers(t *testing.T) []identifier {
 	return []identifier{
 		{"boto3", []string{python, absolute(t, "testdata/credentials.py")}, certifi(python), deaf},
 		{"AWS CLI", []string{cli, "sts", "get-caller-identity", "--query", "Arn", "--output", "text"}, certifi(python), deaf},
-		{"aws-sdk-go-v2", []string{goSDK, "aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text"}, setting("SSL_CERT_FILE"), deaf[:1]},
-		{"AWS SDK for JavaScript", []string{node, javaScript(t, "credentials.mjs")}, setting("NODE_EXTRA_CA_CERTS"), deaf},
+		{"aws-sdk-go-v2", []string{goSDK, "aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text"}, nil, deaf[:1]},
+		{"AWS SDK for JavaScript", []string{node, javaScript(t, "credentials.mjs")}, nil, deaf},
 	}
 }
 
@@ -168,6 +164,7 @@ func TestEverySDKFindsTheTaskRoleOnTheEngine(t *testing.T) {
 		t.Fatalf("GET /v1/tls/ca: got status %d and no certificate", authority.Status)
 	}
 	ca := written(t, "ca.pem", authority.Body)
+	given := variablesOf(t, "--control-listen", strings.TrimPrefix(side.control, "http://"), "--form", "tls", "--url", "https://"+prefix+"2", "--role", "shop-web")
 	token := written(t, "token", "of-a-service-account")
 
 	for _, i := range all {
@@ -201,7 +198,11 @@ func TestEverySDKFindsTheTaskRoleOnTheEngine(t *testing.T) {
 				if arn, err := i.run(t, 0, untrusting...); err == nil {
 					t.Errorf("it is %s with %v: docs/networking.md says that it does not heed these", arn, i.deaf)
 				}
-				i.is(t, "shop-web", 0, append(i.trust(t, ca), secure, sts)...)
+				env := given
+				if i.trust != nil {
+					env = append(env[:len(env):len(env)], i.trust(t, ca)...)
+				}
+				i.is(t, "shop-web", 0, env...)
 			})
 		})
 	}
@@ -214,6 +215,18 @@ func TestEverySDKFindsTheTaskRoleOnTheEngine(t *testing.T) {
 		}
 	})
 	searched(t, side.control, logs(t, c, side.id))
+}
+
+// variablesOf returns what ecs-local env prints, as name=value.
+func variablesOf(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(within(t, longest), program(t), append([]string{"env", "--format", "json"}, args...)...)
+	cmd.Env = pointedAt(t, "")
+	var env []string
+	for name, value := range document[map[string]string](t, good(command(t, cmd))) {
+		env = append(env, name+"="+value)
+	}
+	return env
 }
 
 // foundBy waits for a container whose command is the probe's sdk.
