@@ -29,6 +29,7 @@ type taskRoles struct {
 	service   *imds.Service
 	settings  *settings
 	refresher *scan.Refresher
+	own       bool   // the refresher scans our own service
 	secret    []byte // makes ids
 	arn       func(local.Role) string
 	log       *slog.Logger
@@ -180,6 +181,18 @@ func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 		return local.Credentials{}, nil, local.Errorf(local.NotFound, "the task has no such role")
 	default:
 		return local.Credentials{}, role.task, local.Errorf(local.Unavailable, "no scan has found credentials of %s for %s yet", known, role.key)
+	}
+}
+
+// Deliver implements handlers.TaskCredentials: our own service is scanned at
+// once. Another's is left to its interval.
+func (t *taskRoles) Deliver(ctx context.Context) {
+	if !t.own {
+		return
+	}
+	t.feed()
+	if err := t.refresher.Now(ctx); err != nil {
+		t.log.Debug("task credentials not delivered in time", slog.String("reason", err.Error()))
 	}
 }
 

@@ -117,6 +117,7 @@ func startServer(t *testing.T, host string, env []string, args ...string) server
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + freeDir(t), "AWS_EC2_METADATA_DISABLED=true"}, env...)
 	s.output = background(t, cmd)
 	ready(t, s.control)
+	searchLater(t, s.control, func() (string, error) { return s.output.String(), nil })
 	return s
 }
 
