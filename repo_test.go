@@ -81,7 +81,7 @@ var layers = []layer{
 	{"local/fault", []string{"local"}, "what makes a fault real is handed in"},
 	{"local/imds", []string{"local"}, "the instance is a value: what comes from outside is handed in"},
 	{"local/imdsclient", []string{"local"}, "the client knows no server of ours: it talks to real instances too"},
-	{"local/netfault", []string{"local"}, "what reads the outside world meets only in cli"},
+	{"local/netfault", []string{"local", "local/fault"}, "it makes real what package fault describes"},
 	{"local/scan", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/metadata", []string{"local"}, "documents are made of local values and nothing else"},
 	{"local/metadatafile", []string{"local"}, "the file is made of local values; the snapshots come from cli"},

@@ -39,11 +39,11 @@ func (s *service) newFaults(ctx context.Context, flags serverFlags) (*fault.Serv
 	if err := injector.Lacks(); err != nil {
 		s.log.Warn("latency cannot be made real", slog.String("reason", local.MessageOf(err)))
 	}
-	real := realFaults{injector, client}
-	if err := real.sweep(ctx, s.log); err != nil {
+	applied := realFaults{injector, client}
+	if err := applied.sweep(ctx, s.log); err != nil {
 		return nil, err
 	}
-	return fault.New(fault.Options{Injector: real}), nil
+	return fault.New(fault.Options{Injector: applied}), nil
 }
 
 // realFaults puts faults into the network namespaces of containers.
@@ -58,7 +58,7 @@ var _ fault.Injector = realFaults{}
 func (r realFaults) Apply(ctx context.Context, target fault.Target, f fault.Fault) error {
 	var done []fault.Namespace
 	for _, n := range target.Namespaces {
-		err := r.each(ctx, n, func(in netfault.Namespace) error { return r.injector.Apply(ctx, in, realFault(f)) })
+		err := r.each(ctx, n, func(in netfault.Namespace) error { return r.injector.Apply(ctx, in, f) })
 		if err == nil {
 			done = append(done, n)
 			continue
@@ -75,7 +75,7 @@ func (r realFaults) Apply(ctx context.Context, target fault.Target, f fault.Faul
 func (r realFaults) Remove(ctx context.Context, target fault.Target, f fault.Fault) error {
 	var errs []error
 	for _, n := range target.Namespaces {
-		err := r.each(ctx, n, func(in netfault.Namespace) error { return r.injector.Remove(ctx, in, realFault(f)) })
+		err := r.each(ctx, n, func(in netfault.Namespace) error { return r.injector.Remove(ctx, in, f) })
 		if local.CodeOf(err) != local.NotFound { // what has ended has taken its network along
 			errs = append(errs, err)
 		}
@@ -88,7 +88,7 @@ func (r realFaults) Check(ctx context.Context, target fault.Target, f fault.Faul
 	all := true
 	for _, n := range target.Namespaces {
 		err := r.each(ctx, n, func(in netfault.Namespace) error {
-			there, err := r.injector.Check(ctx, in, realFault(f))
+			there, err := r.injector.Check(ctx, in, f)
 			all = all && there
 			return err
 		})
@@ -114,15 +114,6 @@ func (r realFaults) each(ctx context.Context, n fault.Namespace, work func(netfa
 func (r realFaults) namespace(ctx context.Context, id string) (netfault.Namespace, error) {
 	pid, file, err := r.client.Namespace(ctx, id)
 	return netfault.Namespace{Path: file, Pid: pid}, err
-}
-
-// realFault is a fault in the words of package netfault.
-func realFault(f fault.Fault) netfault.Fault {
-	return netfault.Fault{
-		Kind: netfault.Kind(f.Kind), Port: f.Port, Protocol: f.Protocol, TrafficType: f.TrafficType,
-		Delay: f.Delay, Jitter: f.Jitter, LossPercent: f.LossPercent,
-		Sources: f.Sources, FlowsPercent: f.FlowsPercent, SourcesToFilter: f.Exempt(),
-	}
 }
 
 // sweep ends the faults that a process which was killed has left in running

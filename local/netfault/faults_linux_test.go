@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
 func TestBlackholeKillsOnePortAndNothingElse(t *testing.T) {
@@ -22,20 +24,20 @@ func TestBlackholeKillsOnePortAndNothingElse(t *testing.T) {
 		addr    netip.Addr // of the peer, or of the task for ingress
 		inverse string     // the other protocol
 	}{
-		{"egress tcp", Fault{Protocol: TCP, TrafficType: Egress}, peer, UDP},
-		{"egress udp", Fault{Protocol: UDP, TrafficType: Egress}, peer, TCP},
-		{"ingress tcp", Fault{Protocol: TCP, TrafficType: Ingress}, taskAddress, UDP},
-		{"ingress udp", Fault{Protocol: UDP, TrafficType: Ingress}, taskAddress, TCP},
-		{"egress tcp, IPv6", Fault{Protocol: TCP, TrafficType: Egress}, peer6, UDP},
-		{"ingress udp, IPv6", Fault{Protocol: UDP, TrafficType: Ingress}, taskAddress6, TCP},
+		{"egress tcp", Fault{Protocol: fault.TCP, TrafficType: fault.Egress}, peer, fault.UDP},
+		{"egress udp", Fault{Protocol: fault.UDP, TrafficType: fault.Egress}, peer, fault.TCP},
+		{"ingress tcp", Fault{Protocol: fault.TCP, TrafficType: fault.Ingress}, taskAddress, fault.UDP},
+		{"ingress udp", Fault{Protocol: fault.UDP, TrafficType: fault.Ingress}, taskAddress, fault.TCP},
+		{"egress tcp, IPv6", Fault{Protocol: fault.TCP, TrafficType: fault.Egress}, peer6, fault.UDP},
+		{"ingress udp, IPv6", Fault{Protocol: fault.UDP, TrafficType: fault.Ingress}, taskAddress6, fault.TCP},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			f := test.fault
-			f.Kind, f.Port = BlackholePort, port
+			f.Kind, f.Port = fault.BlackholePort, port
 			from, other, otherWay := w.task, w.peers, taskAddress
-			if f.TrafficType == Ingress {
+			if f.TrafficType == fault.Ingress {
 				from, other, otherWay = w.peers, w.task, peer
 			}
 			to := netip.AddrPortFrom(test.addr, port)
@@ -52,7 +54,7 @@ func TestBlackholeKillsOnePortAndNothingElse(t *testing.T) {
 			}
 			wantAlive(t, from, test.inverse, to)
 			wantAlive(t, other, f.Protocol, netip.AddrPortFrom(otherWay, port))
-			if f.TrafficType == Egress {
+			if f.TrafficType == fault.Egress {
 				wantAlive(t, from, f.Protocol, netip.AddrPortFrom(test.addr, otherPort))
 			}
 
@@ -66,49 +68,49 @@ func TestBlackholeLeavesFilteredPeersAlone(t *testing.T) {
 	t.Parallel()
 	i := requireInjector(t)
 	w := newWorld(t)
-	egress := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress, SourcesToFilter: []netip.Prefix{alone(otherPeer)}}
+	egress := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress, SourcesToFilter: []netip.Prefix{alone(otherPeer)}}
 	w.apply(t, i, egress)
-	wantAlive(t, w.task, TCP, netip.AddrPortFrom(otherPeer, port))
-	wantDead(t, w.task, TCP, netip.AddrPortFrom(peer, port))
+	wantAlive(t, w.task, fault.TCP, netip.AddrPortFrom(otherPeer, port))
+	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(peer, port))
 	w.remove(t, i, egress)
 
-	ingress := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Ingress, SourcesToFilter: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/31")}}
+	ingress := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Ingress, SourcesToFilter: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/31")}}
 	w.apply(t, i, ingress)
-	wantAlive(t, w.peers, TCP, netip.AddrPortFrom(taskAddress, port)) // from 10.77.0.1
-	wantDead(t, w.peers, TCP, netip.AddrPortFrom(taskAddress6, port))
+	wantAlive(t, w.peers, fault.TCP, netip.AddrPortFrom(taskAddress, port)) // from 10.77.0.1
+	wantDead(t, w.peers, fault.TCP, netip.AddrPortFrom(taskAddress6, port))
 	ingress.SourcesToFilter = []netip.Prefix{alone(otherPeer)}
 	w.apply(t, i, ingress) // the newer one replaces the other
-	wantDead(t, w.peers, TCP, netip.AddrPortFrom(taskAddress, port))
+	wantDead(t, w.peers, fault.TCP, netip.AddrPortFrom(taskAddress, port))
 }
 
 func TestBlackholeOfPort80LeavesTheEndpointsAlone(t *testing.T) {
 	t.Parallel()
 	i := requireInjector(t)
 	w := newWorld(t)
-	f := Fault{Kind: BlackholePort, Port: httpPort, Protocol: TCP, TrafficType: Egress}
+	f := Fault{Kind: fault.BlackholePort, Port: httpPort, Protocol: fault.TCP, TrafficType: fault.Egress}
 	w.apply(t, i, f)
-	wantDead(t, w.task, TCP, netip.AddrPortFrom(peer, httpPort))
-	wantAlive(t, w.task, TCP, netip.AddrPortFrom(endpoints, httpPort))
+	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(peer, httpPort))
+	wantAlive(t, w.task, fault.TCP, netip.AddrPortFrom(endpoints, httpPort))
 	// Another port of the endpoints is like any other.
 	f.Port = port
 	w.apply(t, i, f)
-	wantDead(t, w.task, TCP, netip.AddrPortFrom(endpoints, port))
+	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(endpoints, port))
 }
 
 func TestBlackholesOfDifferentPortsAreIndependent(t *testing.T) {
 	t.Parallel()
 	i := requireInjector(t)
 	w := newWorld(t)
-	one := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress, SourcesToFilter: []netip.Prefix{alone(otherPeer)}}
-	two := Fault{Kind: BlackholePort, Port: otherPort, Protocol: TCP, TrafficType: Egress}
+	one := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress, SourcesToFilter: []netip.Prefix{alone(otherPeer)}}
+	two := Fault{Kind: fault.BlackholePort, Port: otherPort, Protocol: fault.TCP, TrafficType: fault.Egress}
 	w.apply(t, i, one)
 	w.apply(t, i, two)
-	wantDead(t, w.task, TCP, netip.AddrPortFrom(peer, port))
-	wantDead(t, w.task, TCP, netip.AddrPortFrom(otherPeer, otherPort)) // filtered by the other one only
+	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(peer, port))
+	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(otherPeer, otherPort)) // filtered by the other one only
 	w.remove(t, i, one)
 	w.wantThere(t, i, two, true)
-	wantAlive(t, w.task, TCP, netip.AddrPortFrom(peer, port))
-	wantDead(t, w.task, TCP, netip.AddrPortFrom(peer, otherPort))
+	wantAlive(t, w.task, fault.TCP, netip.AddrPortFrom(peer, port))
+	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(peer, otherPort))
 }
 
 // median returns the median round trip of many pings.
@@ -134,7 +136,7 @@ func TestLatencyRisesAndFalls(t *testing.T) {
 	i := requireNetem(t)
 	w := newWorld(t)
 	const delay = 100 * time.Millisecond
-	f := Fault{Kind: Latency, Delay: delay, Sources: []netip.Prefix{alone(peer), alone(peer6), alone(endpoints)}}
+	f := Fault{Kind: fault.Latency, Delay: delay, Sources: []netip.Prefix{alone(peer), alone(peer6), alone(endpoints)}}
 	want := func(protocol string, to netip.Addr, more time.Duration) {
 		t.Helper()
 		const tolerance = 50 * time.Millisecond
@@ -142,25 +144,25 @@ func TestLatencyRisesAndFalls(t *testing.T) {
 			t.Errorf("%s to %s takes %s, want %s to %s", protocol, to, got, more, more+tolerance)
 		}
 	}
-	for _, protocol := range []string{TCP, UDP} {
+	for _, protocol := range []string{fault.TCP, fault.UDP} {
 		want(protocol, peer, 0)
 	}
 	w.apply(t, i, f)
-	for _, protocol := range []string{TCP, UDP} {
+	for _, protocol := range []string{fault.TCP, fault.UDP} {
 		want(protocol, peer, delay)
 		want(protocol, peer6, delay)
 		want(protocol, otherPeer, 0) // not among the sources
 		want(protocol, endpoints, 0)
 	}
 	w.remove(t, i, f)
-	for _, protocol := range []string{TCP, UDP} {
+	for _, protocol := range []string{fault.TCP, fault.UDP} {
 		want(protocol, peer, 0)
 	}
 	f.Sources, f.SourcesToFilter = everybody, []netip.Prefix{alone(peer)}
 	w.apply(t, i, f)
-	want(UDP, peer, 0)
-	want(UDP, otherPeer, delay)
-	want(UDP, endpoints, 0)
+	want(fault.UDP, peer, 0)
+	want(fault.UDP, otherPeer, delay)
+	want(fault.UDP, endpoints, 0)
 }
 
 // TestJitterSpreadsLatency needs netem.
@@ -169,8 +171,8 @@ func TestJitterSpreadsLatency(t *testing.T) {
 	i := requireNetem(t)
 	w := newWorld(t)
 	const delay, jitter, tolerance = 100 * time.Millisecond, 80 * time.Millisecond, 50 * time.Millisecond
-	w.apply(t, i, Fault{Kind: Latency, Delay: delay, Jitter: jitter, Sources: everybody})
-	conn, err := connect(t, w.task, UDP, netip.AddrPortFrom(peer, port), patience)
+	w.apply(t, i, Fault{Kind: fault.Latency, Delay: delay, Jitter: jitter, Sources: everybody})
+	conn, err := connect(t, w.task, fault.UDP, netip.AddrPortFrom(peer, port), patience)
 	try(t, err)
 	defer func() { _ = conn.Close() }()
 	const pings = 41
@@ -184,8 +186,8 @@ func TestJitterSpreadsLatency(t *testing.T) {
 	if shortest, middle, spread := all[0], all[pings/2], all[pings-1]-all[0]; shortest < delay-jitter || middle > delay+tolerance || spread < jitter {
 		t.Errorf("round trips of %s, %s in the middle, %s apart, want at least %s, about %s, at least %s", shortest, middle, spread, delay-jitter, delay, jitter)
 	}
-	w.apply(t, i, Fault{Kind: Latency, Jitter: jitter, Sources: everybody})
-	if got := median(t, w, UDP, peer); got > jitter+tolerance {
+	w.apply(t, i, Fault{Kind: fault.Latency, Jitter: jitter, Sources: everybody})
+	if got := median(t, w, fault.UDP, peer); got > jitter+tolerance {
 		t.Errorf("jitter alone makes %s, want at most %s", got, jitter)
 	}
 }
@@ -205,7 +207,7 @@ func lossWays(t *testing.T, test func(t *testing.T, i *Injector)) {
 // lost returns how many of so many packets to a peer have no echo.
 func lost(t *testing.T, w *world, to netip.Addr, packets int) int {
 	t.Helper()
-	conn, err := connect(t, w.task, UDP, netip.AddrPortFrom(to, port), patience)
+	conn, err := connect(t, w.task, fault.UDP, netip.AddrPortFrom(to, port), patience)
 	try(t, err)
 	defer func() { _ = conn.Close() }()
 	lost := 0
@@ -242,7 +244,7 @@ func TestLossIsWithinItsConfidenceInterval(t *testing.T) {
 	lossWays(t, func(t *testing.T, i *Injector) {
 		w := newWorld(t)
 		const packets, percent = 2000, 20
-		f := Fault{Kind: PacketLoss, LossPercent: percent, Sources: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/31"), alone(peer), alone(peer6)}}
+		f := Fault{Kind: fault.PacketLoss, LossPercent: percent, Sources: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/31"), alone(peer), alone(peer6)}}
 		if n := lost(t, w, peer, packets); n != 0 {
 			t.Errorf("%d of %d packets lost without a fault", n, packets)
 		}
@@ -271,8 +273,8 @@ func TestTotalLossLeavesFilteredPeersAndTheEndpointsAlone(t *testing.T) {
 	t.Parallel()
 	lossWays(t, func(t *testing.T, i *Injector) {
 		w := newWorld(t)
-		w.apply(t, i, Fault{Kind: PacketLoss, LossPercent: 100, Sources: everybody, SourcesToFilter: []netip.Prefix{alone(otherPeer)}})
-		for _, protocol := range []string{TCP, UDP} {
+		w.apply(t, i, Fault{Kind: fault.PacketLoss, LossPercent: 100, Sources: everybody, SourcesToFilter: []netip.Prefix{alone(otherPeer)}})
+		for _, protocol := range []string{fault.TCP, fault.UDP} {
 			wantDead(t, w.task, protocol, netip.AddrPortFrom(peer, port))
 			wantDead(t, w.task, protocol, netip.AddrPortFrom(peer6, port))
 			wantAlive(t, w.task, protocol, netip.AddrPortFrom(otherPeer, port))
@@ -286,11 +288,11 @@ func TestPartOfTheFlows(t *testing.T) {
 	lossWays(t, func(t *testing.T, i *Injector) {
 		w := newWorld(t)
 		const flows, percent = 200, 30
-		w.apply(t, i, Fault{Kind: PacketLoss, LossPercent: 100, Sources: everybody, FlowsPercent: percent})
+		w.apply(t, i, Fault{Kind: fault.PacketLoss, LossPercent: 100, Sources: everybody, FlowsPercent: percent})
 		for _, to := range []netip.Addr{peer, peer6} {
 			var conns []net.Conn
 			for range flows {
-				conn, err := connect(t, w.task, UDP, netip.AddrPortFrom(to, port), patience)
+				conn, err := connect(t, w.task, fault.UDP, netip.AddrPortFrom(to, port), patience)
 				try(t, err)
 				defer func() { _ = conn.Close() }()
 				conns = append(conns, conn)
@@ -332,9 +334,9 @@ func TestRemovalLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	before := w.state(t)
 	faults := []Fault{
-		{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress},
-		{Kind: BlackholePort, Port: port, Protocol: UDP, TrafficType: Ingress},
-		{Kind: PacketLoss, LossPercent: 10, Sources: everybody},
+		{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress},
+		{Kind: fault.BlackholePort, Port: port, Protocol: fault.UDP, TrafficType: fault.Ingress},
+		{Kind: fault.PacketLoss, LossPercent: 10, Sources: everybody},
 	}
 	for range 2 {
 		for _, f := range faults {
@@ -357,12 +359,12 @@ func TestLatencyAndLossReplaceEachOther(t *testing.T) {
 	i := requireNetem(t)
 	w := newWorld(t)
 	before := w.state(t)
-	latency := Fault{Kind: Latency, Delay: time.Millisecond, Sources: everybody}
-	loss := Fault{Kind: PacketLoss, LossPercent: 100, Sources: everybody}
+	latency := Fault{Kind: fault.Latency, Delay: time.Millisecond, Sources: everybody}
+	loss := Fault{Kind: fault.PacketLoss, LossPercent: 100, Sources: everybody}
 	w.apply(t, i, latency)
 	w.apply(t, i, loss)
 	w.wantThere(t, i, latency, false)
-	wantDead(t, w.task, UDP, netip.AddrPortFrom(peer, port))
+	wantDead(t, w.task, fault.UDP, netip.AddrPortFrom(peer, port))
 	w.remove(t, i, latency) // is not there, and takes nothing of the other away
 	w.wantThere(t, i, loss, true)
 	w.remove(t, i, loss)
@@ -377,7 +379,7 @@ func TestRemovalFinishesAnEarlierOne(t *testing.T) {
 	i := requireNetem(t)
 	w := newWorld(t)
 	before := w.state(t)
-	f := Fault{Kind: Latency, Delay: time.Millisecond, Sources: everybody}
+	f := Fault{Kind: fault.Latency, Delay: time.Millisecond, Sources: everybody}
 	w.apply(t, i, f)
 	sockets, err := i.enter(w.container())
 	try(t, err)
@@ -400,7 +402,7 @@ func TestOtherQueueingDisciplineStays(t *testing.T) {
 	try(t, err)
 	try(t, h.QdiscAdd(netlink.NewPrio(netlink.QdiscAttrs{LinkIndex: eth0.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)})))
 	before := w.state(t)
-	wantError(t, i.Apply(t.Context(), w.container(), Fault{Kind: Latency, Delay: time.Second, Sources: everybody}), "Unavailable", "tc qdisc del dev eth0 root")
+	wantError(t, i.Apply(t.Context(), w.container(), Fault{Kind: fault.Latency, Delay: time.Second, Sources: everybody}), "Unavailable", "tc qdisc del dev eth0 root")
 	if diff := cmp.Diff(before, w.state(t)); diff != "" {
 		t.Errorf("the namespace has changed (-before +after):\n%s", diff)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
 // Injector puts faults into network namespaces. It keeps no list of them: what
@@ -50,14 +51,14 @@ func (i *Injector) Lacks() error { return i.netem }
 // nothing of it stays. The error is a *local.Error where somebody can do
 // something about it.
 func (i *Injector) Apply(ctx context.Context, n Namespace, f Fault) error {
-	if err := f.check(); err != nil {
+	if err := check(f); err != nil {
 		return err
 	}
-	if f.Kind == Latency && i.netem != nil {
+	if f.Kind == fault.Latency && i.netem != nil {
 		return i.netem
 	}
 	return i.do(ctx, n, func(in *inside) error {
-		if f.Kind == BlackholePort {
+		if f.Kind == fault.BlackholePort {
 			return in.install(tableName(f), blackhole(f))
 		}
 		if err := in.clear(isShape); err != nil {
@@ -90,7 +91,7 @@ func (i *Injector) applyShape(in *inside, f Fault) error {
 // error.
 func (i *Injector) Remove(ctx context.Context, n Namespace, f Fault) error {
 	err := i.do(ctx, n, func(in *inside) error {
-		if _, err := in.uninstall(func(name string) bool { return name == tableName(f) }); err != nil || f.Kind == BlackholePort {
+		if _, err := in.uninstall(func(name string) bool { return name == tableName(f) }); err != nil || f.Kind == fault.BlackholePort {
 			return err
 		}
 		// What is left of the queues is of this fault, or of one before that was
@@ -117,7 +118,7 @@ func (i *Injector) Check(ctx context.Context, n Namespace, f Fault) (there bool,
 			return err
 		}
 		there = slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(f) })
-		if !there || f.Kind == BlackholePort || i.netem != nil {
+		if !there || f.Kind == fault.BlackholePort || i.netem != nil {
 			return nil
 		}
 		_, there, err = in.shapes()
@@ -168,7 +169,7 @@ func (i *Injector) do(ctx context.Context, n Namespace, work func(*inside) error
 
 // isShape reports whether a table belongs to latency or a loss.
 func isShape(name string) bool {
-	return name == tableName(Fault{Kind: Latency}) || name == tableName(Fault{Kind: PacketLoss})
+	return name == tableName(Fault{Kind: fault.Latency}) || name == tableName(Fault{Kind: fault.PacketLoss})
 }
 
 // clear deletes tables, and the queueing disciplines.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
 // wantError fails the test unless the error has the code and says all of that.
@@ -51,9 +52,9 @@ func TestSweepRemovesWhatAKilledProcessLeft(t *testing.T) {
 
 	killed, err := New()
 	try(t, err)
-	hole := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress}
+	hole := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress}
 	w.apply(t, killed, hole)
-	w.apply(t, killed, Fault{Kind: PacketLoss, LossPercent: 100, Sources: everybody})
+	w.apply(t, killed, Fault{Kind: fault.PacketLoss, LossPercent: 100, Sources: everybody})
 
 	// Another process knows nothing of it.
 	i, err := New()
@@ -67,7 +68,7 @@ func TestSweepRemovesWhatAKilledProcessLeft(t *testing.T) {
 	if diff := cmp.Diff(before, w.state(t)); diff != "" {
 		t.Errorf("something stays (-before +after):\n%s", diff)
 	}
-	wantAlive(t, w.task, TCP, netip.AddrPortFrom(peer, port))
+	wantAlive(t, w.task, fault.TCP, netip.AddrPortFrom(peer, port))
 	if found, err := i.Sweep(t.Context(), []Namespace{w.container()}); err != nil || found != 0 {
 		t.Errorf("swept %d namespaces once more, %v, want none", found, err)
 	}
@@ -95,7 +96,7 @@ func TestNamespaceOfAProcess(t *testing.T) {
 	t.Parallel()
 	i := requireInjector(t)
 	cmd := startProcess(t)
-	f := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress}
+	f := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress}
 	for _, n := range []Namespace{{Pid: cmd.Process.Pid}, {Path: "/nowhere/netns/1", Pid: cmd.Process.Pid}} {
 		try(t, i.Apply(t.Context(), n, f))
 		if there, err := i.Check(t.Context(), n, f); err != nil || !there {
@@ -115,7 +116,7 @@ func TestNamespaceOfAProcess(t *testing.T) {
 func TestNamespaceThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	i := requireInjector(t)
-	f := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress}
+	f := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress}
 	for _, n := range []Namespace{{Path: "/nowhere/netns/1"}, {Path: "/nowhere/netns/1", Pid: 1 << 22}, {}} {
 		wantError(t, i.Apply(t.Context(), n, f), local.NotFound, "rslave", "--pid host", "pid: host", "SYS_PTRACE", n.String())
 		try(t, i.Remove(t.Context(), n, f))
@@ -130,7 +131,7 @@ func TestFileThatIsNoNamespace(t *testing.T) {
 	i := requireInjector(t)
 	path := filepath.Join(t.TempDir(), "4f2c")
 	try(t, os.WriteFile(path, nil, 0o600))
-	f := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress}
+	f := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress}
 	wantError(t, i.Apply(t.Context(), Namespace{Path: path}, f), local.Unavailable, path, "rslave")
 	_, err := i.Sweep(t.Context(), []Namespace{{Path: path}})
 	wantError(t, err, local.Unavailable, "rslave")
@@ -140,7 +141,7 @@ func TestFileThatIsNoNamespace(t *testing.T) {
 // that does can be the one that /proc shows for the process.
 func TestFaultsStayOutOfTheHostAndOfECSLocal(t *testing.T) {
 	i := requireInjector(t)
-	f := Fault{Kind: BlackholePort, Port: 1, Protocol: UDP, TrafficType: Ingress}
+	f := Fault{Kind: fault.BlackholePort, Port: 1, Protocol: fault.UDP, TrafficType: fault.Ingress}
 	for _, n := range []Namespace{{Pid: os.Getpid()}, {Path: "/proc/self/ns/net"}} {
 		wantError(t, i.Apply(t.Context(), n, f), local.Denied, "of ecs-local", "a network of its own")
 	}
@@ -179,7 +180,7 @@ func TestLatencyWithoutNetemSaysWhatIsMissing(t *testing.T) {
 	i := requireInjector(t)
 	w := newWorld(t)
 	before := w.state(t)
-	f := Fault{Kind: Latency, Delay: time.Second, Sources: everybody}
+	f := Fault{Kind: fault.Latency, Delay: time.Second, Sources: everybody}
 	err := i.Apply(t.Context(), w.container(), f)
 	if i.Lacks() == nil {
 		try(t, err)
@@ -198,7 +199,7 @@ func TestEndedContextChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f := Fault{Kind: BlackholePort, Port: port, Protocol: TCP, TrafficType: Egress}
+	f := Fault{Kind: fault.BlackholePort, Port: port, Protocol: fault.TCP, TrafficType: fault.Egress}
 	if err := i.Apply(ctx, w.container(), f); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -11,59 +11,19 @@ package netfault
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
-// Kind is a kind of fault, by its name in the agent's API.
-type Kind string
-
-// The kinds.
-const (
-	BlackholePort Kind = "network-blackhole-port"
-	Latency       Kind = "network-latency"
-	PacketLoss    Kind = "network-packet-loss"
-)
-
-// Protocols and types of traffic of a black hole.
-const (
-	TCP     = "tcp"
-	UDP     = "udp"
-	Ingress = "ingress"
-	Egress  = "egress"
-)
-
-// Fault is one fault. Which fields count depends on its kind.
-type Fault struct {
-	Kind Kind
-
-	// Of a black hole: packets to this port are dropped. Ingress: a port of the
-	// container. Egress: a port of others.
-	Port        uint16
-	Protocol    string // TCP, UDP
-	TrafficType string // Ingress, Egress
-
-	// Of latency: packets that leave are delayed by Delay, give or take Jitter.
-	// Each is at most LongestDelay, and one of them more than zero.
-	Delay  time.Duration
-	Jitter time.Duration
-
-	// Of a loss: so many of a hundred packets that leave are lost, 1 to 100.
-	LossPercent int
-
-	// Of latency and loss: the peers whose packets are meant, at least one, and
-	// how many of a hundred flows to them, 1 to 100; 0 means all.
-	Sources      []netip.Prefix
-	FlowsPercent int
-
-	// SourcesToFilter are peers that are left alone. The address of the ECS
-	// endpoints is so too, with latency, loss, and a black hole of port 80
-	// toward others: a request there must be able to end the fault.
-	SourcesToFilter []netip.Prefix
-}
+// Fault is one fault; package fault says what its fields mean. Here each delay
+// is at most LongestDelay, FlowsPercent 0 means all, and SourcesToFilter are
+// all peers that are left alone, but for the address of the ECS endpoints: it
+// is so with latency, loss, and a black hole of port 80 toward others, because
+// a request there must be able to end the fault.
+type Fault = fault.Fault
 
 // LongestDelay is what the kernel can count in the unit of its queues.
 const LongestDelay = 4 * time.Minute
@@ -90,18 +50,8 @@ func (n Namespace) String() string {
 	}
 }
 
-// exempt returns the peers that the fault leaves alone.
-func (f Fault) exempt() []netip.Prefix {
-	const endpointsPort = 80
-	if f.Kind == BlackholePort && (f.TrafficType != Egress || f.Port != endpointsPort) {
-		return f.SourcesToFilter
-	}
-	endpoints := netip.MustParseAddr(local.ECSAddress)
-	return append(slices.Clone(f.SourcesToFilter), netip.PrefixFrom(endpoints, endpoints.BitLen()))
-}
-
 // check returns what is wrong with the fault.
-func (f Fault) check() error {
+func check(f Fault) error {
 	refuse := func(format string, args ...any) error { return local.Errorf(local.Invalid, format, args...) }
 	for _, prefix := range slices.Concat(f.Sources, f.SourcesToFilter) {
 		if !prefix.IsValid() {
@@ -109,27 +59,27 @@ func (f Fault) check() error {
 		}
 	}
 	switch f.Kind {
-	case BlackholePort:
-		if f.Protocol != TCP && f.Protocol != UDP {
+	case fault.BlackholePort:
+		if f.Protocol != fault.TCP && f.Protocol != fault.UDP {
 			return refuse("a black hole is for tcp or udp, not %q: set one of these", f.Protocol)
 		}
-		if f.TrafficType != Ingress && f.TrafficType != Egress {
+		if f.TrafficType != fault.Ingress && f.TrafficType != fault.Egress {
 			return refuse("a black hole is for ingress or egress, not %q: set one of these", f.TrafficType)
 		}
 		return nil
-	case Latency:
+	case fault.Latency:
 		if f.Delay < 0 || f.Jitter < 0 || f.Delay+f.Jitter == 0 {
 			return refuse("latency needs a delay or a jitter of more than nothing: set one")
 		}
 		if f.Delay > LongestDelay || f.Jitter > LongestDelay {
 			return refuse("the kernel cannot delay packets by %s: set a delay and a jitter of at most %s", max(f.Delay, f.Jitter), LongestDelay)
 		}
-	case PacketLoss:
+	case fault.PacketLoss:
 		if f.LossPercent < 1 || f.LossPercent > 100 {
 			return refuse("packet loss of %d %% is impossible: set 1 to 100", f.LossPercent)
 		}
 	default:
-		return refuse("there is no fault %q: use %s, %s or %s", f.Kind, BlackholePort, Latency, PacketLoss)
+		return refuse("there is no fault %q: use %s, %s or %s", f.Kind, fault.BlackholePort, fault.Latency, fault.PacketLoss)
 	}
 	if len(f.Sources) == 0 {
 		return refuse("%s needs the peers it is for: 0.0.0.0/0 means all of IPv4", f.Kind)

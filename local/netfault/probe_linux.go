@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
 // probe tries in a namespace of its own, which ends with it, what the kernel
@@ -52,8 +53,8 @@ func (in *inside) probe() (netem, err error) {
 	}
 	all := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
 	const half = 50 // of the flows, so that every kind of rule is tried
-	latency := Fault{Kind: Latency, Delay: time.Millisecond, Sources: all, FlowsPercent: half}
-	for _, set := range []ruleset{blackhole(Fault{Kind: BlackholePort, Protocol: TCP, TrafficType: Egress}), toNetem(latency)} {
+	latency := Fault{Kind: fault.Latency, Delay: time.Millisecond, Sources: all, FlowsPercent: half}
+	for _, set := range []ruleset{blackhole(Fault{Kind: fault.BlackholePort, Protocol: fault.TCP, TrafficType: fault.Egress}), toNetem(latency)} {
 		if err := in.install(tablePrefix+"probe", set); errors.Is(err, unix.EPERM) {
 			return nil, err
 		} else if err != nil {

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
 func TestFaultsThatMakeNoSenseAreRefused(t *testing.T) {
 	t.Parallel()
-	hole := Fault{Kind: BlackholePort, Protocol: TCP, TrafficType: Egress}
-	latency := Fault{Kind: Latency, Delay: time.Second, Sources: everybody}
-	loss := Fault{Kind: PacketLoss, LossPercent: 1, Sources: everybody}
+	hole := Fault{Kind: fault.BlackholePort, Protocol: fault.TCP, TrafficType: fault.Egress}
+	latency := Fault{Kind: fault.Latency, Delay: time.Second, Sources: everybody}
+	loss := Fault{Kind: fault.PacketLoss, LossPercent: 1, Sources: everybody}
 	with := func(f Fault, change func(*Fault)) Fault { change(&f); return f }
 	for _, test := range []struct {
 		name string
@@ -40,11 +41,11 @@ func TestFaultsThatMakeNoSenseAreRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			wantError(t, test.f.check(), local.Invalid, test.says)
+			wantError(t, check(test.f), local.Invalid, test.says)
 		})
 	}
 	for _, f := range []Fault{hole, latency, loss, with(latency, func(f *Fault) { f.Delay, f.Jitter = 0, LongestDelay })} {
-		if err := f.check(); err != nil {
+		if err := check(f); err != nil {
 			t.Errorf("%+v: %v", f, err)
 		}
 	}
@@ -53,10 +54,10 @@ func TestFaultsThatMakeNoSenseAreRefused(t *testing.T) {
 func TestTableNames(t *testing.T) {
 	t.Parallel()
 	for want, f := range map[string]Fault{
-		"ecs_local_fault_blackhole_egress_tcp_80": {Kind: BlackholePort, Port: 80, Protocol: TCP, TrafficType: Egress, SourcesToFilter: everybody},
-		"ecs_local_fault_blackhole_ingress_udp_0": {Kind: BlackholePort, Protocol: UDP, TrafficType: Ingress},
-		"ecs_local_fault_latency":                 {Kind: Latency, Delay: 1},
-		"ecs_local_fault_packet_loss":             {Kind: PacketLoss},
+		"ecs_local_fault_blackhole_egress_tcp_80": {Kind: fault.BlackholePort, Port: 80, Protocol: fault.TCP, TrafficType: fault.Egress, SourcesToFilter: everybody},
+		"ecs_local_fault_blackhole_ingress_udp_0": {Kind: fault.BlackholePort, Protocol: fault.UDP, TrafficType: fault.Ingress},
+		"ecs_local_fault_latency":                 {Kind: fault.Latency, Delay: 1},
+		"ecs_local_fault_packet_loss":             {Kind: fault.PacketLoss},
 	} {
 		if got := tableName(f); got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -73,16 +74,16 @@ func TestExemptPeers(t *testing.T) {
 		f    Fault
 		want []netip.Prefix
 	}{
-		{"egress of port 80", Fault{Kind: BlackholePort, Port: 80, TrafficType: Egress}, withEndpoints},
-		{"egress of another port", Fault{Kind: BlackholePort, Port: 443, TrafficType: Egress}, filter},
-		{"ingress of port 80", Fault{Kind: BlackholePort, Port: 80, TrafficType: Ingress}, filter},
-		{"latency", Fault{Kind: Latency}, withEndpoints},
-		{"loss", Fault{Kind: PacketLoss}, withEndpoints},
+		{"egress of port 80", Fault{Kind: fault.BlackholePort, Port: 80, TrafficType: fault.Egress}, withEndpoints},
+		{"egress of another port", Fault{Kind: fault.BlackholePort, Port: 443, TrafficType: fault.Egress}, filter},
+		{"ingress of port 80", Fault{Kind: fault.BlackholePort, Port: 80, TrafficType: fault.Ingress}, filter},
+		{"latency", Fault{Kind: fault.Latency}, withEndpoints},
+		{"loss", Fault{Kind: fault.PacketLoss}, withEndpoints},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			test.f.SourcesToFilter = filter
-			if diff := cmp.Diff(test.want, test.f.exempt(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(test.want, test.f.Exempt(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -91,7 +92,7 @@ func TestExemptPeers(t *testing.T) {
 
 func TestBlackholeRules(t *testing.T) {
 	t.Parallel()
-	got := blackhole(Fault{Kind: BlackholePort, Port: 6379, Protocol: TCP, TrafficType: Ingress,
+	got := blackhole(Fault{Kind: fault.BlackholePort, Port: 6379, Protocol: fault.TCP, TrafficType: fault.Ingress,
 		SourcesToFilter: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/12")}})
 	want := ruleset{
 		family: nftables.TableFamilyINet, hook: nftables.ChainHookInput,
@@ -135,12 +136,12 @@ func TestQueueingDisciplines(t *testing.T) {
 		f                   Fault
 		delay, jitter, loss uint32
 	}{
-		{"delay", Fault{Kind: Latency, Delay: 64 * time.Millisecond}, 1000 * tickNumerator, 0, 0},
-		{"delay and jitter", Fault{Kind: Latency, Delay: 128 * time.Millisecond, Jitter: 64 * time.Millisecond}, 2000 * tickNumerator, 1000 * tickNumerator, 0},
-		{"jitter alone", Fault{Kind: Latency, Jitter: 64 * time.Millisecond}, 0, 1000 * tickNumerator, 0},
-		{"the longest delay", Fault{Kind: Latency, Delay: LongestDelay}, uint32(LongestDelay.Microseconds() * tickNumerator / tickDenominator), 0, 0},
-		{"loss", Fault{Kind: PacketLoss, LossPercent: 25}, 0, 0, 1 << 30},
-		{"total loss", Fault{Kind: PacketLoss, LossPercent: 100}, 0, 0, 1<<32 - 1},
+		{"delay", Fault{Kind: fault.Latency, Delay: 64 * time.Millisecond}, 1000 * tickNumerator, 0, 0},
+		{"delay and jitter", Fault{Kind: fault.Latency, Delay: 128 * time.Millisecond, Jitter: 64 * time.Millisecond}, 2000 * tickNumerator, 1000 * tickNumerator, 0},
+		{"jitter alone", Fault{Kind: fault.Latency, Jitter: 64 * time.Millisecond}, 0, 1000 * tickNumerator, 0},
+		{"the longest delay", Fault{Kind: fault.Latency, Delay: LongestDelay}, uint32(LongestDelay.Microseconds() * tickNumerator / tickDenominator), 0, 0},
+		{"loss", Fault{Kind: fault.PacketLoss, LossPercent: 25}, 0, 0, 1 << 30},
+		{"total loss", Fault{Kind: fault.PacketLoss, LossPercent: 100}, 0, 0, 1<<32 - 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

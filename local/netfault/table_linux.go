@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/ecs-local/ecs-local/local/fault"
 )
 
 // tablePrefix is how the names of our tables begin.
@@ -19,7 +21,7 @@ const tablePrefix = "ecs_local_fault_"
 // tableName returns the name of the fault's table: the same for faults that are
 // the same to the agent.
 func tableName(f Fault) string {
-	if f.Kind == BlackholePort {
+	if f.Kind == fault.BlackholePort {
 		return fmt.Sprintf("%sblackhole_%s_%s_%d", tablePrefix, f.TrafficType, f.Protocol, f.Port)
 	}
 	return tablePrefix + strings.TrimPrefix(strings.ReplaceAll(string(f.Kind), "-", "_"), "network_")
@@ -46,14 +48,14 @@ const (
 func blackhole(f Fault) ruleset {
 	set := ruleset{family: nftables.TableFamilyINet, hook: nftables.ChainHookOutput}
 	peer := destination
-	if f.TrafficType == Ingress {
+	if f.TrafficType == fault.Ingress {
 		set.hook, peer = nftables.ChainHookInput, source
 	}
 	protocol := byte(unix.IPPROTO_TCP)
-	if f.Protocol == UDP {
+	if f.Protocol == fault.UDP {
 		protocol = unix.IPPROTO_UDP
 	}
-	for _, prefix := range f.exempt() {
+	for _, prefix := range f.Exempt() {
 		set.sees = append(set.sees, rule(within(prefix, peer), verdict(expr.VerdictAccept)))
 	}
 	const portOffset = 2 // of the destination, in both protocols
@@ -90,7 +92,7 @@ func lose(f Fault) ruleset {
 // choose sends the packets that are meant on to the other chain, each at most
 // once.
 func choose(f Fault) (rules [][]expr.Any) {
-	for _, prefix := range f.exempt() {
+	for _, prefix := range f.Exempt() {
 		rules = append(rules, rule(within(prefix, destination), verdict(expr.VerdictAccept)))
 	}
 	rules = append(rules, rule(neighbours(), verdict(expr.VerdictAccept)))
