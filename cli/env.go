@@ -204,8 +204,9 @@ func (c envCommand) addToken(v *variables) error {
 	return nil
 }
 
-// addAuthority adds what makes SDKs trust the server's certificate. Python and
-// Go replace what they trust by the bundle, Node.js adds to it.
+// addAuthority adds what makes SDKs trust the server's certificate: Go replaces
+// what it trusts by the bundle, Node.js adds to it. For a container's endpoint,
+// boto3 and the AWS CLI heed no variable; docs/networking.md says what they do.
 // https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html
 func (c envCommand) addAuthority(ctx context.Context, v *variables) error {
 	certificate, err := c.authority(ctx)
