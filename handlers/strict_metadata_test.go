@@ -37,6 +37,18 @@ func TestStrictMetadata(t *testing.T) {
 		{"GET /v2/stats/" + otherID, `400 "Unable to get container stats for: ` + otherID + `"`},
 		{"GET /v2/stats/" + redisID, "400 " + noStats},
 	})
+	tagged := newStrict(t)
+	cs := containers()
+	cs[0].Labels = map[string]string{local.LabelNetworkMode: local.AWSVPC, local.LabelTaskTags: "team=shop"}
+	tagged.runtime.dir.Store(local.NewDirectory(cs, selfID, local.Facts{}))
+	for path, want := range map[string]bool{
+		"/v2/metadataWithTags": true, "/v2/metadataWithTags/": true, "/v3/" + webEID + "/taskWithTags": true, "/v4/" + webEID + "/taskWithTags": true,
+		"/v2/metadata": false, "/v2/metadata/": false, "/v3/" + webEID + "/task": false, "/v4/" + webEID + "/task": false,
+	} {
+		if body := tagged.send(tagged.handler, "", "GET "+path).Body.String(); strings.Contains(body, `"TaskTags":{"team":"shop"}`) != want {
+			t.Errorf("%s: want tags %v: %s", path, want, body)
+		}
+	}
 	// Nobody else is known by address: tasks on Docker networks, the host,
 	// strangers.
 	for _, from := range []string{"172.18.0.4", "172.18.0.1", "172.18.0.99", "127.0.0.1"} {
