@@ -15,6 +15,10 @@ var version = "development"
 //go:embed LICENSE
 var license string
 
+//go:embed docker-compose.example.yml
+var example string
+
 func main() {
-	os.Exit(cli.Main(os.Args[1:], version, license, os.Stdout, os.Stderr))
+	about := cli.About{Version: version, License: license, Example: example}
+	os.Exit(cli.Main(os.Args[1:], about, os.Stdout, os.Stderr))
 }

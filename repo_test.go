@@ -43,6 +43,7 @@ func (p pkg) rel() string {
 func packages(t *testing.T) []pkg {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...")
+	cmd.Env = append(os.Environ(), "GOOS=linux") // where nothing is left out
 	cmd.Stderr = t.Output()
 	out, err := cmd.Output()
 	if err != nil {
@@ -68,7 +69,7 @@ type layer struct {
 
 var layers = []layer{
 	{".", []string{"cli"}, "main only hands over to cli"},
-	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/fault", "local/imds", "local/imdsclient", "local/metadata", "local/metadatafile", "local/protection", "local/scan"}, "cli wires everything; nothing is beside it"},
+	{"cli", []string{"handlers", "local", "local/authority", "local/config", "local/creds", "local/docker", "local/fault", "local/imds", "local/imdsclient", "local/metadata", "local/metadatafile", "local/netfault", "local/protection", "local/scan"}, "cli wires everything; nothing is beside it"},
 	{"imdstest", []string{"handlers", "local", "local/imds"}, "imdstest is the service for other programs' tests: it joins handler and instance, as cli does"},
 	{"handlers", []string{"local", "local/fault", "local/imds", "local/metadata", "local/protection"}, "handlers ask small interfaces: cli hands in what implements them"},
 	{"local", nil, "local is the words and the rules; everything else builds on it"},
@@ -80,6 +81,7 @@ var layers = []layer{
 	{"local/fault", []string{"local"}, "what makes a fault real is handed in"},
 	{"local/imds", []string{"local"}, "the instance is a value: what comes from outside is handed in"},
 	{"local/imdsclient", []string{"local"}, "the client knows no server of ours: it talks to real instances too"},
+	{"local/netfault", []string{"local", "local/fault"}, "it makes real what package fault describes"},
 	{"local/scan", []string{"local"}, "what reads the outside world meets only in cli"},
 	{"local/metadata", []string{"local"}, "documents are made of local values and nothing else"},
 	{"local/metadatafile", []string{"local"}, "the file is made of local values; the snapshots come from cli"},
@@ -92,6 +94,9 @@ type keeper struct{ library, pkg, reason string }
 
 var keepers = []keeper{
 	{"github.com/docker/docker", "local/docker", "then another Docker client is one package's work"},
+	{"github.com/google/nftables", "local/netfault", "the network of a container is changed in one place, which knows what must not be cut off"},
+	{"github.com/vishvananda/netlink", "local/netfault", "the network of a container is changed in one place, which knows what must not be cut off"},
+	{"github.com/vishvananda/netns", "local/netfault", "a thread in another namespace harms whoever runs on it next"},
 	{"github.com/aws/aws-sdk-go-v2/config", "local/creds", "base credentials are found in one place, which never finds ecs-local itself"},
 	{"github.com/aws/aws-sdk-go-v2/service/sts", "local/creds", "every call of STS is cached, and made once for all who wait for it"},
 }

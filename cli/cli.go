@@ -29,6 +29,8 @@ type commands struct {
 	Serve      serveCommand              `cmd:"" default:"withargs" help:"Serve the ECS endpoints (the default command)."`
 	Exec       execCommand               `cmd:"" help:"Run a command with credentials and metadata, as in a task: ecs-local exec -- aws sts get-caller-identity"`
 	Env        envCommand                `cmd:"" help:"Print the variables that lead a program to the server."`
+	Compose    composeCommand            `cmd:"" help:"Print an override that gives a Compose project what it has on ECS: ecs-local compose FILE > override.yml"`
+	Status     statusCommand             `cmd:"" help:"Print what the server serves, and to whom."`
 	CA         caCommand                 `cmd:"" name:"ca" help:"Print the certificate of the authority behind --tls-listen."`
 	Rotate     rotateCommand             `cmd:"" help:"Have the server hand out new credentials."`
 	MFA        mfaCommand                `cmd:"" name:"mfa" help:"Give the server the code of your MFA device."`
@@ -39,10 +41,16 @@ type commands struct {
 	Completion kongcompletion.Completion `cmd:"" help:"Print the line that turns on completion in your shell."`
 }
 
+// About is what the program carries with it.
+type About struct {
+	Version string
+	License string // text of the licence
+	Example string // the example Compose file
+}
+
 // environment is what the commands get beside their flags.
 type environment struct {
-	version        string
-	license        string // text of the licence
+	About
 	stdout, stderr io.Writer
 }
 
@@ -57,10 +65,10 @@ Every flag of serve can be given as an environment variable too.`
 
 // Main runs the command line and returns the exit code. SIGINT and SIGTERM
 // end it.
-func Main(args []string, version, license string, stdout, stderr io.Writer) int {
+func Main(args []string, about About, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return run(ctx, args, environment{version: version, license: license, stdout: stdout, stderr: stderr})
+	return run(ctx, args, environment{About: about, stdout: stdout, stderr: stderr})
 }
 
 // exited carries an exit code out of kong's help, which wants to end the

@@ -54,6 +54,7 @@ func (s *service) rotate(ctx context.Context, role *local.Role) (handlers.Rotate
 			done.Rotated = append(done.Rotated, of.String())
 		}
 	}
+	s.instance.roles.Deliver(ctx) // the next request gets the new ones
 	if role == nil {
 		if err := imds.Rotate(ctx); err != nil {
 			return done, err

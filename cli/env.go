@@ -50,8 +50,9 @@ type knownTask struct {
 }
 
 type knownContainer struct {
-	Name, DockerName, Service, ID, EndpointID string
-	Environment                               map[string]string
+	Name, DockerName, Service, ID, EndpointID, State string
+	Addresses                                        map[string]string // network → address
+	Environment                                      map[string]string
 }
 
 // Run asks the server where it is and whom it serves.
@@ -66,7 +67,7 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	var who knownContainer
-	path := c.rolePath()
+	path := rolePath(c.Role)
 	if c.Task != "" || c.Service != "" {
 		var tasks []knownTask
 		if err := c.call(ctx, http.MethodGet, "/v1/tasks", nil, &tasks); err != nil {
@@ -103,14 +104,15 @@ func (c envCommand) Run(ctx context.Context, env environment) error {
 	return v.write(env.stdout, c.Format)
 }
 
-func (c envCommand) rolePath() string {
+// rolePath is where the credentials of a role are; "" without one.
+func rolePath(role string) string {
 	switch {
-	case c.Role == "":
+	case role == "":
 		return ""
-	case strings.HasPrefix(c.Role, "arn:"):
-		return "/role-arn/" + c.Role
+	case strings.HasPrefix(role, "arn:"):
+		return "/role-arn/" + role
 	default:
-		return "/role/" + c.Role
+		return "/role/" + role
 	}
 }
 
@@ -202,8 +204,9 @@ func (c envCommand) addToken(v *variables) error {
 	return nil
 }
 
-// addAuthority adds what makes SDKs trust the server's certificate. Python and
-// Go replace what they trust by the bundle, Node.js adds to it.
+// addAuthority adds what makes SDKs trust the server's certificate: Go replaces
+// what it trusts by the bundle, Node.js adds to it. For a container's endpoint,
+// boto3 and the AWS CLI heed no variable; docs/networking.md says what they do.
 // https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html
 func (c envCommand) addAuthority(ctx context.Context, v *variables) error {
 	certificate, err := c.authority(ctx)

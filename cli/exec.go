@@ -247,10 +247,8 @@ const deliveryWait = 10 * time.Second
 // that was asked for, those of the task, or the developer's session.
 func (c execCommand) credentialsPath(ctx context.Context, s *service, who local.Caller) (string, error) {
 	switch {
-	case strings.HasPrefix(c.Role, "arn:"):
-		return "/role-arn/" + c.Role, nil
 	case c.Role != "":
-		return "/role/" + c.Role, nil
+		return rolePath(c.Role), nil
 	case who.Task == nil:
 		return "/creds", nil
 	}

@@ -149,7 +149,7 @@ func (c serverFlags) newInstance(s *service, secret []byte, counted *scanMetrics
 		i.close()
 		return nil, err
 	}
-	i.roles = &taskRoles{runtime: s.containers, service: i.service, settings: s.settings, refresher: i.refresher, secret: secret, arn: s.roleARN, log: log}
+	i.roles = &taskRoles{runtime: s.containers, service: i.service, settings: s.settings, refresher: i.refresher, own: i.private != nil, secret: secret, arn: s.roleARN, log: log}
 	return i, nil
 }
 

@@ -18,6 +18,9 @@ type serverFlags struct {
 	CredentialsLifetime time.Duration `env:"ECS_LOCAL_CREDENTIALS_LIFETIME" placeholder:"DURATION" help:"How long credentials live, 5s to 12h: a short time such as 2m shows how a program renews them (what STS gives)."`
 	CredentialsExpired  bool          `env:"ECS_LOCAL_CREDENTIALS_EXPIRED" help:"Hand out credentials that say they are expired already, to see what a program does."`
 
+	Faults       string        `env:"ECS_LOCAL_FAULTS" enum:"record,apply" default:"record" help:"What the fault injection endpoints do. record: the agent's answers only. apply: faults are real, which needs privileges."`
+	FaultsExpire time.Duration `env:"ECS_LOCAL_FAULTS_EXPIRE" placeholder:"DURATION" help:"End a fault that nobody has ended after this time (never)."`
+
 	MetadataFileRoot string `env:"ECS_LOCAL_METADATA_FILE_ROOT" placeholder:"DIR" help:"Where the directories are that labels ecs-local.metadata-file name: containers that have it get their metadata as a file there (off)."`
 
 	ScanEndpoint string        `env:"ECS_LOCAL_SCAN_ENDPOINT" placeholder:"URL" help:"Instance metadata service whose iam-ecs namespaces are scanned for task credentials (our own)."`

@@ -80,7 +80,9 @@ func start(t *testing.T, args ...string) *running {
 	s.control = "http://" + freeAddress(t)
 	all := append([]string{"serve", "--runtime", "static", "--credentials", "offline", "--listen", "127.0.0.1:0",
 		"--control-listen", strings.TrimPrefix(s.control, "http://")}, args...)
-	go func() { s.exit <- run(ctx, all, environment{version: "v1.2.3", stdout: io.Discard, stderr: s.log}) }()
+	go func() {
+		s.exit <- run(ctx, all, environment{About: About{Version: "v1.2.3"}, stdout: io.Discard, stderr: s.log})
+	}()
 	t.Cleanup(func() {
 		stop()
 		select {

@@ -33,6 +33,8 @@ type service struct {
 	authority   *authority.Authority // nil without TLS
 	protection  *protection.Store
 	faults      *fault.Service
+	// faultsExpiry is how long a fault lasts that nobody ends; zero: for ever.
+	faultsExpiry time.Duration
 
 	metadataFiles *metadatafile.Writer
 	servers       []server // that of the containers is the first
@@ -50,7 +52,7 @@ type service struct {
 // newService makes everything and opens the listeners. Unless authorization is
 // nil, requests for credentials need the token that it returns.
 func newService(ctx context.Context, flags serverFlags, listen listenFlags, authorization func() (string, error), env environment, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, protection: protection.New(), faults: fault.New(faultOptions(listen.Strict)), followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, strict: listen.Strict, expired: flags.CredentialsExpired}
+	s := &service{log: log, protection: protection.New(), faultsExpiry: flags.FaultsExpire, followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, strict: listen.Strict, expired: flags.CredentialsExpired}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -83,6 +85,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		return nil, misuse{err}
 	}
 	s.closers = append(s.closers, s.credentials.Close)
+	if s.faults, err = s.newFaults(ctx, flags); err != nil {
+		return nil, err
+	}
 	if s.metadataFiles, err = newMetadataFiles(flags.MetadataFileRoot, s); err != nil {
 		return nil, err
 	}
@@ -142,7 +147,7 @@ func (s *service) addServers(listen listenFlags, env environment, inherited inhe
 		s.servers = append(s.servers, server{
 			name: "introspection", flag: "--introspection-listen", address: listen.IntrospectionListen,
 			handler: handlers.NewIntrospection(handlers.IntrospectionDeps{
-				Runtime: s.containers, Version: env.version, License: env.license, AllowedHosts: listen.AllowedHosts, Log: s.log,
+				Runtime: s.containers, Version: env.Version, License: env.License, AllowedHosts: listen.AllowedHosts, Log: s.log,
 			}),
 		})
 	}
@@ -179,7 +184,7 @@ func (s *service) controlDeps(listen listenFlags, env environment, counted *metr
 		},
 		Status: func() handlers.Status {
 			return handlers.Status{
-				Version: env.version, Started: started, Runtime: s.containers.kind,
+				Version: env.Version, Started: started, Runtime: s.containers.kind,
 				Listen: addresses(s.servers), Region: s.region(), Credentials: s.credentialsStatus(), Config: s.settings.status(),
 			}
 		},
@@ -212,7 +217,7 @@ func (s *service) run(ctx context.Context, serving func()) error {
 		})
 	})
 	s.instance.run(ctx, group)
-	group.Go(func() error { s.followFaults(ctx); return nil })
+	group.Go(func() error { s.followFaults(ctx, s.faultsExpiry); return nil })
 	group.Go(func() error {
 		s.metadataFiles.Run(ctx, s.containers.changes.subscribe(), func() *local.Directory {
 			dir, _ := s.containers.Current()
@@ -274,35 +279,6 @@ func addresses(servers []server) map[string]string {
 // region is where the programs that the server tells it live.
 func (s *service) region() string {
 	return cmp.Or(s.settings.current().facts.Region, local.DefaultRegion)
-}
-
-// faultsTimeout is how long ending all faults may take.
-const faultsTimeout = 5 * time.Second
-
-// followFaults ends the faults of tasks that have ended, and all of them with
-// the server.
-func (s *service) followFaults(ctx context.Context) {
-	changed := s.containers.changes.subscribe()
-	for {
-		select {
-		case <-ctx.Done():
-			s.endFaults(context.WithoutCancel(ctx))
-			return
-		case <-changed:
-			dir, _ := s.containers.Current()
-			if err := s.faults.Sync(ctx, dir); err != nil && ctx.Err() == nil {
-				s.log.Warn("network faults do not follow the containers", slog.String("error", err.Error()))
-			}
-		}
-	}
-}
-
-func (s *service) endFaults(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, faultsTimeout)
-	defer cancel()
-	if err := s.faults.Reset(ctx); err != nil {
-		s.log.Warn("network faults not ended", slog.String("error", err.Error()))
-	}
 }
 
 // reset brings back what belongs to the configuration, after the control API

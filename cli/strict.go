@@ -21,13 +21,13 @@ func (s *service) writeTimeout() time.Duration {
 	return writeTimeout
 }
 
-// faultOptions are those of the faults: strictly, tasks in the network mode
-// bridge get the agent's internal error.
-func faultOptions(strict bool) fault.Options {
-	if strict {
-		return fault.Options{Bridge: fault.BridgeBroken}
+// bridge says what becomes of the faults of tasks in the network mode bridge:
+// strictly, they get the agent's internal error.
+func (s *service) bridge() fault.Bridge {
+	if s.strict {
+		return fault.BridgeBroken
 	}
-	return fault.Options{}
+	return fault.BridgeServed
 }
 
 // rateLimit is the limit of strict mode. As with the agent, what is not two

@@ -29,6 +29,7 @@ type taskRoles struct {
 	service   *imds.Service
 	settings  *settings
 	refresher *scan.Refresher
+	own       bool   // the refresher scans our own service
 	secret    []byte // makes ids
 	arn       func(local.Role) string
 	log       *slog.Logger
@@ -145,8 +146,12 @@ func (t *taskRoles) ID(task *local.Task, roleType string) string {
 // id derives an id from what names the role, so that it stays the same, and
 // from the secret, so that nobody can guess it. It has the form of a UUID.
 func (t *taskRoles) id(task *local.Task, roleType string) string {
-	mac := hmac.New(sha256.New, t.secret)
-	fmt.Fprintf(mac, "%s %s", roleType, task.ARN)
+	return taskRoleID(t.secret, roleType, task.ARN)
+}
+
+func taskRoleID(secret []byte, roleType, arn string) string {
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%s %s", roleType, arn)
 	b := mac.Sum(nil)[:16]
 	b[6] = b[6]&0x0f | 0x80 // version 8: made by the application's own rule (RFC 9562)
 	b[8] = b[8]&0x3f | 0x80
@@ -176,6 +181,18 @@ func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 		return local.Credentials{}, nil, local.Errorf(local.NotFound, "the task has no such role")
 	default:
 		return local.Credentials{}, role.task, local.Errorf(local.Unavailable, "no scan has found credentials of %s for %s yet", known, role.key)
+	}
+}
+
+// Deliver implements handlers.TaskCredentials: our own service is scanned at
+// once. Another's is left to its interval.
+func (t *taskRoles) Deliver(ctx context.Context) {
+	if !t.own {
+		return
+	}
+	t.feed()
+	if err := t.refresher.Now(ctx); err != nil {
+		t.log.Debug("task credentials not delivered in time", slog.String("reason", err.Error()))
 	}
 }
 

@@ -101,7 +101,23 @@ var sidecarImage = sync.OnceValues(func() (string, error) {
 
 // probeImage is an image of the probe, under the names of the tools that it
 // stands in for too.
-var probeImage = sync.OnceValues(func() (string, error) {
+var probeImage = sync.OnceValues(func() (string, error) { return probeFor("") })
+
+// awsImage is the probe in the place of the image of the AWS CLI, which can
+// do what the examples do with that.
+var awsImage = sync.OnceValues(func() (string, error) { return probeFor(`ENTRYPOINT ["/usr/bin/aws"]`) })
+
+// forwarderImage is an image of the probe in the place of another program's,
+// which really runs elsewhere.
+func forwarderImage(t *testing.T, port, target string) string {
+	t.Helper()
+	return imageOf(t, func() (string, error) {
+		return probeFor(fmt.Sprintf(`CMD ["/probe", "forward", ":%s", %q]`, port, target))
+	})
+}
+
+// probeFor is an image of the probe, with one more setting unless it is empty.
+func probeFor(setting string) (string, error) {
 	c, err := engine()
 	if err != nil {
 		return "", err
@@ -110,14 +126,24 @@ var probeImage = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return importImage(c, "probe", probeSettings, files)
-})
+	settings := slices.Clone(probeSettings)
+	if setting != "" {
+		settings = append(settings, setting)
+	}
+	return importImage(c, "probe", settings, files)
+}
 
 var probeSettings = []string{"ENV PATH=/usr/bin:/bin", "ENV AWS_EC2_METADATA_DISABLED=true"}
 
-var probeFiles = sync.OnceValues(func() ([]file, error) {
+// probeProgram makes the binary of the probe, once, and returns its path.
+var probeProgram = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(workDir, "probe")
-	if err := goBuild(filepath.Join(repository(), "e2e"), path, "./probe", ""); err != nil {
+	return path, goBuild(filepath.Join(repository(), "e2e"), path, "./probe", "")
+})
+
+var probeFiles = sync.OnceValues(func() ([]file, error) {
+	path, err := probeProgram()
+	if err != nil {
 		return nil, err
 	}
 	binary, err := os.ReadFile(path)
@@ -125,7 +151,7 @@ var probeFiles = sync.OnceValues(func() ([]file, error) {
 		return nil, fmt.Errorf("read binary: %w", err)
 	}
 	files := []file{{name: "probe", mode: 0o755, data: binary}, {name: "tmp/", mode: 0o1777}}
-	for _, name := range []string{"bin/sh", "usr/bin/curl", "bin/grep", "bin/sleep", "usr/bin/probe"} {
+	for _, name := range []string{"bin/sh", "usr/bin/aws", "usr/bin/curl", "bin/grep", "bin/sleep", "usr/bin/probe"} {
 		files = append(files, file{name: name, link: "/probe"})
 	}
 	return files, nil

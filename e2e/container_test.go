@@ -37,7 +37,7 @@ type spec struct {
 type attachment struct {
 	network   string
 	address   string // any when empty
-	linkLocal string // one more address on the same interface
+	linkLocal string // further addresses on the same interface, separated by commas
 }
 
 // created makes the container without starting it; it goes with the test.
@@ -89,7 +89,7 @@ func endpoint(a attachment) *network.EndpointSettings {
 	if a.address != "" {
 		e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: a.address}
 		if a.linkLocal != "" {
-			e.IPAMConfig.LinkLocalIPs = []string{a.linkLocal}
+			e.IPAMConfig.LinkLocalIPs = strings.Split(a.linkLocal, ",")
 		}
 	}
 	return e
@@ -212,6 +212,7 @@ func newNetwork(t *testing.T, c *client.Client, options ...string) (name, prefix
 const (
 	ecsAddress  = "169.254.170.2"
 	imdsAddress = "169.254.169.254"
+	podsAddress = "169.254.170.23"
 )
 
 var addresses = network.IPAMConfig{
@@ -340,6 +341,7 @@ func (p probe) ask(target string) (answer, error) {
 	if a.Error != "" {
 		return a, fmt.Errorf("%s asked for %s: %s", p.name, target, a.Error)
 	}
+	handedOut.note(a.Body)
 	return a, nil
 }
 
@@ -366,6 +368,7 @@ func fromHost(t *testing.T, target string) answer {
 	if err != nil {
 		t.Fatalf("read %s: %v", target, err)
 	}
+	handedOut.note(string(body))
 	return answer{URL: target, Status: res.StatusCode, Header: res.Header, Body: string(body)}
 }
 

@@ -12,5 +12,5 @@
 //	                           and whose clients/ is what scripts/e2e-clients.sh fetched; default: build
 //	ECS_LOCAL_REQUIRE_DOCKER   1: without an engine or Compose the tests fail instead of being left out
 //	ECS_LOCAL_REQUIRE_CLIENTS  1: the same for boto3, the AWS CLI, moto_server, Node.js, curl, a network
-//	                           namespace (root, ip), and what scripts/e2e-clients.sh fetches
+//	                           namespace (root, ip, nsenter), and what scripts/e2e-clients.sh fetches
 package e2e

@@ -18,6 +18,16 @@ import (
 // the images, which cannot be pulled here.
 func example(t *testing.T, c *client.Client) project {
 	t.Helper()
+	p := exampleOf(t, c, "docker-compose.example.yml", map[string]string{"ecs-local": imageOf(t, sidecarImage), "app": imageOf(t, probeImage)})
+	p.compose(t, "up", "--detach")
+	searchExampleLater(t, c, p)
+	return p
+}
+
+// exampleOf returns the project of a file that has the network ecs-local, as
+// it stands, but for the images of its services.
+func exampleOf(t *testing.T, c *client.Client, file string, images map[string]string) project {
+	t.Helper()
 	lockAddresses(t)
 	eventually(t, time.Minute, func() error {
 		_, err := c.NetworkInspect(context.Background(), "ecs-local", network.InspectOptions{})
@@ -26,11 +36,17 @@ func example(t *testing.T, c *client.Client) project {
 		}
 		return fmt.Errorf("a network ecs-local is there already (%w): end the Compose project that made it", err)
 	})
-	override := written(t, "images.yml", fmt.Sprintf("services:\n  ecs-local: {image: %q}\n  app: {image: %q}\n",
-		imageOf(t, sidecarImage), imageOf(t, probeImage)))
-	p := newProject(t, nil, "docker-compose.example.yml", override)
-	p.compose(t, "up", "--detach")
-	return p
+	override := "services:\n"
+	for service, image := range images {
+		override += fmt.Sprintf("  %s: {image: %q}\n", service, image)
+	}
+	return newProject(t, nil, file, written(t, "images.yml", override))
+}
+
+// searchExampleLater is searchSidecarLater for the side-car of an example.
+func searchExampleLater(t *testing.T, c *client.Client, p project) {
+	t.Helper()
+	searchSidecarLater(t, c, p.one(t, c, "ecs-local"), "http://"+ecsAddress+":51680")
 }
 
 // section returns the lines that an example's application wrote under a title.
@@ -72,7 +88,7 @@ func TestExampleComposeFileComesUpAndShowsMetadataAndCredentials(t *testing.T) {
 			t.Error("the example's log shows secrets")
 		}
 	})
-	t.Run("a container without any setting reaches both addresses", func(t *testing.T) {
+	t.Run("a container without any setting reaches all three addresses", func(t *testing.T) {
 		plain := startProbe(t, c, spec{networks: []attachment{{network: "ecs-local"}}})
 		if err := plain.own(sidecar{url: "http://" + ecsAddress}); err != nil {
 			t.Error(err)
@@ -80,6 +96,26 @@ func TestExampleComposeFileComesUpAndShowsMetadataAndCredentials(t *testing.T) {
 		// It is ecs-local that answers there: a plain 404, not a time-out.
 		if a := plain.get(t, "http://"+imdsAddress+"/creds"); a.Status != http.StatusNotFound {
 			t.Errorf("http://%s/creds: got status %d, want 404", imdsAddress, a.Status)
+		}
+		const pods = "http://" + podsAddress
+		if a := plain.get(t, pods+"/creds"); a.Status != http.StatusNotFound {
+			t.Errorf("%s/creds: got status %d, want 404", pods, a.Status)
+		}
+		if a := plain.get(t, pods+"/v1/credentials"); a.Status != http.StatusBadRequest || a.Body != "Service account token cannot be empty\n" {
+			t.Errorf("%s/v1/credentials without a token: got status %d, %q", pods, a.Status, a.Body)
+		}
+	})
+	t.Run("a container with a task role gets it at the address of Pod Identity", func(t *testing.T) {
+		pod := startProbe(t, c, spec{networks: []attachment{{network: "ecs-local"}}, labels: map[string]string{
+			"com.docker.compose.project": unique("pod"), "ecs-local.task-role": "shop-web",
+		}})
+		a := pod.asked(t, http.MethodGet, "http://"+podsAddress+"/v1/credentials", http.Header{"Authorization": {"local"}})
+		got := document[struct {
+			credentialsDocument
+			AccountID string `json:"AccountId"`
+		}](t, a)
+		if got.AccessKeyID == "" || got.SecretAccessKey == "" || got.Token == "" || got.AccountID != "000000000000" {
+			t.Errorf("got account %q; want key, secret and token, in the account 000000000000", got.AccountID)
 		}
 	})
 	t.Run("the side-car runs without capabilities and cannot write", func(t *testing.T) {

@@ -28,6 +28,7 @@ func (p probe) asked(t *testing.T, method, target string, header http.Header) an
 	if a.Error != "" {
 		t.Fatalf("%s sent %s %s: %s", p.name, method, target, a.Error)
 	}
+	handedOut.note(a.Body)
 	return a
 }
 
@@ -136,6 +137,7 @@ func TestContainersAtTheTrueAddressAreOnTheInstance(t *testing.T) {
 
 // taskOfControl is what the tests look at in GET /v1/tasks.
 type taskOfControl struct {
+	Name        string            `json:"name"`
 	ARN         string            `json:"arn"`
 	Credentials map[string]string `json:"credentials"`
 }

@@ -149,6 +149,7 @@ func request(t *testing.T, method, url, body string, header http.Header) answer 
 	if err != nil {
 		t.Fatalf("read %s: %v", url, err)
 	}
+	handedOut.note(string(answered))
 	return answer{URL: url, Status: res.StatusCode, Header: res.Header, Body: string(answered)}
 }
 

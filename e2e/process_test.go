@@ -4,29 +4,43 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// freePort returns a port of an address of this machine that nobody uses.
+// givenPorts are those that freePort has returned.
+var givenPorts sync.Map
+
+// freePort returns a port of an address of this machine that nobody uses, each
+// once. They are below those that the system takes for connections, so that
+// none is taken before it is listened on.
+// https://docs.kernel.org/networking/ip-sysctl.html#ip-variables
 func freePort(t *testing.T, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatalf("listen: %v", err)
+	const first, many = 20000, 12000
+	var last error
+	for range 100 {
+		port := strconv.Itoa(first + rand.IntN(many))
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
+		last = err
 	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatalf("split address: %v", err)
-	}
-	return port
+	t.Fatalf("find a free port of %s: %v", host, last)
+	return ""
 }
 
 // output collects what a running process writes.
@@ -117,6 +131,7 @@ func startServer(t *testing.T, host string, env []string, args ...string) server
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + freeDir(t), "AWS_EC2_METADATA_DISABLED=true"}, env...)
 	s.output = background(t, cmd)
 	ready(t, s.control)
+	searchLater(t, s.control, func() (string, error) { return s.output.String(), nil })
 	return s
 }
 

@@ -57,6 +57,7 @@ func startSidecarBehind(t *testing.T, c *client.Client, r *recorder, s spec) sid
 	address := addressOn(t, c, id, s.networks[0].network)
 	side := sidecar{id: id, address: address, url: "http://" + address, control: "http://" + address + ":51680", engine: r}
 	ready(t, side.control)
+	searchSidecarLater(t, c, id, side.control)
 	return side
 }
 

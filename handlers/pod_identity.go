@@ -94,6 +94,9 @@ func (s *server) podCredentials(r *http.Request, who local.Caller) (any, error) 
 		return nil, noAssociation("the task " + who.Task.Name + " has no task role: label the container " + local.LabelTaskRole + " with the name or the ARN of one")
 	}
 	c, _, err := s.byID(r.Context(), id)
+	if local.CodeOf(err) == local.Unavailable {
+		c, err = s.awaited(r.Context(), id)
+	}
 	switch local.CodeOf(err) {
 	case local.NotFound:
 		return nil, noAssociation("the task " + who.Task.Name + " no longer runs: start it again")

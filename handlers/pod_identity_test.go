@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -147,6 +148,8 @@ func TestPodIdentityThatCannotAnswerYet(t *testing.T) {
 type undelivered struct{}
 
 func (undelivered) ID(*local.Task, string) string { return "id" }
+
+func (undelivered) Deliver(context.Context) {}
 
 func (undelivered) Get(string) (local.Credentials, *local.Task, error) {
 	return local.Credentials{}, nil, local.Errorf(local.Unavailable, "no scan yet")

@@ -20,7 +20,14 @@ type TaskCredentials interface {
 	// role it is. Unavailable: there is such a role, and its task is returned,
 	// but its credentials have not been delivered yet. NotFound: there is none.
 	Get(id string) (local.Credentials, *local.Task, error)
+	// Deliver has those delivered that are on their way, if that can be hurried,
+	// and returns then, or when the context ends.
+	Deliver(ctx context.Context)
 }
+
+// deliveryTime is how long a request may wait for credentials of a task that
+// has only just started. SDKs that have no answer after two seconds give up.
+const deliveryTime = 1500 * time.Millisecond
 
 // The types of a task's roles.
 const (
@@ -81,6 +88,9 @@ func (s *server) deliveredTo(r *http.Request, who local.Caller, unknown error, i
 		}
 	}
 	if pending {
+		c, err = s.awaited(r.Context(), id)
+	}
+	if local.CodeOf(err) == local.Unavailable {
 		return nil, &local.Error{Code: local.Unavailable, Name: "CredentialsUninitialized", Msg: prefix + "Credentials uninitialized for ID", Err: err}
 	}
 	if err != nil {
@@ -103,6 +113,15 @@ func (s *server) byID(ctx context.Context, id string) (local.Credentials, *local
 		return c, task, err
 	}
 	return s.taskCredentials.Get(id)
+}
+
+// awaited returns credentials that have not been delivered yet, once they are.
+func (s *server) awaited(ctx context.Context, id string) (local.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
+	defer cancel()
+	s.taskCredentials.Deliver(ctx)
+	c, _, err := s.taskCredentials.Get(id)
+	return c, err
 }
 
 // isolate refuses whoever is not of a task. Two tasks with one ARN are one: so

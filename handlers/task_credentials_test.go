@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -18,13 +19,15 @@ import (
 type taskCredentialsFake struct {
 	known map[string]bool             // false: not delivered yet
 	of    func(id string) *local.Task // whose role it is; nil: nobody asks
+	due   []string                    // ids whose credentials can be had at once
 }
 
 var _ handlers.TaskCredentials = (*taskCredentialsFake)(nil)
 
 func (f *taskCredentialsFake) ID(task *local.Task, roleType string) string {
 	if f.of != nil {
-		if id := "id-of-" + task.Name; f.known[id] && roleType == "TaskApplication" {
+		id := "id-of-" + task.Name
+		if _, ok := f.known[id]; ok && roleType == "TaskApplication" {
 			return id
 		}
 		return ""
@@ -49,6 +52,38 @@ func (f *taskCredentialsFake) Get(id string) (local.Credentials, *local.Task, er
 	}
 	return local.Credentials{RoleARN: "arn:aws:iam::111122223333:role/shop-web-task", AccessKeyID: "ASIAEXAMPLEWEB000001",
 		SecretAccessKey: secretKey, SessionToken: token, Expiration: expiration}, task, nil
+}
+
+func (f *taskCredentialsFake) Deliver(context.Context) {
+	for _, id := range f.due {
+		f.known[id] = true
+	}
+}
+
+func TestCredentialsOnTheirWayAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(f *fixture, h http.Handler) *httptest.ResponseRecorder{
+		"by id": func(f *fixture, h http.Handler) *httptest.ResponseRecorder {
+			return f.serve(h, "GET", "/v2/credentials/id-of-shop")
+		},
+		"Pod Identity": func(f *fixture, h http.Handler) *httptest.ResponseRecorder {
+			return f.podIdentityOf(h, "172.18.0.3", "any")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			fake := rolesOf(containers(), "shop")
+			fake.known["id-of-shop"] = false
+			if w := ask(f, f.with(handlers.Deps{TaskCredentials: fake})); w.Code != http.StatusServiceUnavailable {
+				t.Errorf("not on their way: got %d, want 503", w.Code)
+			}
+			fake.due = []string{"id-of-shop"}
+			if w := ask(f, f.with(handlers.Deps{TaskCredentials: fake})); w.Code != http.StatusOK {
+				t.Errorf("on their way: got %d %s, want 200", w.Code, w.Body)
+			}
+		})
+	}
 }
 
 func TestTaskCredentials(t *testing.T) {

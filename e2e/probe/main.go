@@ -1,7 +1,7 @@
 // Command probe is the application that the tests put into containers. Its
 // image is made from scratch and can be pulled from nowhere, so that this one
-// static binary is all of it. Called by the name of a common tool (curl, grep,
-// sh, sleep) it does what the example Compose files use that tool for.
+// static binary is all of it. Called by the name of a common tool (aws, curl,
+// grep, sh, sleep) it does what the example Compose files use that tool for.
 package main
 
 import (
@@ -18,13 +18,15 @@ type command func(ctx context.Context, args []string) int
 
 func main() {
 	commands := map[string]command{
-		"first": first,
-		"get":   get,
-		"sdk":   sdk,
-		"serve": serve,
-		"spin":  spin,
-		"sts":   playSTS,
+		"first":   first,
+		"forward": forward,
+		"get":     get,
+		"sdk":     sdk,
+		"serve":   serve,
+		"spin":    spin,
+		"sts":     playSTS,
 
+		"aws":   awsCLI,
 		"curl":  curl,
 		"grep":  grep,
 		"sh":    shell,

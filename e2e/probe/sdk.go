@@ -33,10 +33,11 @@ type found struct {
 
 // sdk runs the AWS SDK's default credential chain as an application does: it
 // sets nothing but a region, and not even that with --region-of-instance. With
-// --sts it asks that STS who it is.
+// --sts it asks that STS who it is; with --identity the one that the SDK finds.
 func sdk(ctx context.Context, args []string) int {
 	flags := flag.NewFlagSet("sdk", flag.ContinueOnError)
 	endpoint := flags.String("sts", "", "`URL` of an STS to ask for the caller's identity")
+	identity := flags.Bool("identity", false, "ask STS for the caller's identity")
 	ofInstance := flags.Bool("region-of-instance", false, "take the region from the instance metadata service")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -55,18 +56,29 @@ func sdk(ctx context.Context, args []string) int {
 	if err != nil {
 		return complain("%v", err)
 	}
-	if *endpoint != "" {
-		id, err := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = endpoint }).
-			GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-		if err != nil {
-			return complain("get caller identity: %v", err)
+	if *endpoint != "" || *identity {
+		if f.CallerARN, f.CallerAccountID, err = caller(ctx, cfg, *endpoint); err != nil {
+			return complain("%v", err)
 		}
-		f.CallerARN, f.CallerAccountID = aws.ToString(id.Arn), aws.ToString(id.Account)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(f); err != nil {
 		return complain("write result: %v", err)
 	}
 	return 0
+}
+
+// caller asks STS who signs with the SDK's credentials. Without an endpoint
+// the SDK knows which STS that is.
+func caller(ctx context.Context, cfg aws.Config, endpoint string) (arn, account string, err error) {
+	id, err := sts.NewFromConfig(cfg, func(o *sts.Options) {
+		if endpoint != "" {
+			o.BaseEndpoint = &endpoint
+		}
+	}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", "", fmt.Errorf("get caller identity: %w", err)
+	}
+	return aws.ToString(id.Arn), aws.ToString(id.Account), nil
 }
 
 // retrieve returns what the SDK's credentials are now.

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync/atomic"
@@ -47,6 +48,7 @@ type Report struct {
 type Refresher struct {
 	scanner *Scanner
 	opts    RefresherOptions
+	wanted  chan chan struct{}                        // asks for a scan now; closed after it
 	held    atomic.Pointer[map[Key]local.Credentials] // a map is not changed once it is stored
 	last    atomic.Pointer[Report]
 }
@@ -60,26 +62,64 @@ func NewRefresher(s *Scanner, opts RefresherOptions) *Refresher {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Refresher{scanner: s, opts: opts}
+	r := &Refresher{scanner: s, opts: opts, wanted: make(chan chan struct{})}
 	r.held.Store(&map[Key]local.Credentials{})
 	return r
 }
 
-// Run scans at once, then after each interval, until ctx ends, which is no
-// error. It is called once.
+// Run scans at once, then after each interval and for Now, until ctx ends,
+// which is no error. It is called once.
 func (r *Refresher) Run(ctx context.Context) {
+	var waiting []chan struct{}
 	for {
 		wait := r.opts.Interval
 		if err := r.scan(ctx); err != nil {
 			wait = min(wait, retryInterval)
 		}
+		for _, done := range waiting {
+			close(done)
+		}
+		waiting = nil
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case done := <-r.wanted:
+			timer.Stop()
+			waiting = append(r.others(), done)
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		}
+	}
+}
+
+// others returns who else waits for a scan: one is enough for all of them.
+func (r *Refresher) others() []chan struct{} {
+	var waiting []chan struct{}
+	for {
+		select {
+		case done := <-r.wanted:
+			waiting = append(waiting, done)
+		default:
+			return waiting
+		}
+	}
+}
+
+// Now has Run scan at once, and returns after a scan that began after the
+// call. Callers at the same time share one. An error is that of ctx.
+func (r *Refresher) Now(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case r.wanted <- done:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a scan: %w", ctx.Err())
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a scan: %w", ctx.Err())
 	}
 }
 

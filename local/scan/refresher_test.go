@@ -3,8 +3,10 @@ package scan_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +118,42 @@ func TestRefresher(t *testing.T) {
 			t.Errorf("read %q after its end", got)
 		}
 		wantHeld(t, r, [3]int{3, 0, 0})
+	})
+}
+
+func TestRefresherScansNow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		both(f)
+		r, stop, _ := refresh(t, f, scan.RefresherOptions{})
+		settle()
+		f.take()
+		f.rotate(ns2, cartWeb, 2)
+		f.namespace(ns2, t2, entries{cartWeb: object("")})
+
+		var asking sync.WaitGroup
+		for range 20 {
+			asking.Go(func() {
+				if err := r.Now(t.Context()); err != nil {
+					t.Error(err)
+				}
+				wantHeld(t, r, [3]int{1, 1, 2}) // long before the interval is over
+			})
+		}
+		asking.Wait()
+		// The root and two namespaces for each scan; the first may begin before
+		// all have asked, the second is for all of these. One key has changed.
+		if got, most := len(f.take()), 2*3+1; got > most {
+			t.Errorf("%d requests, want at most %d", got, most)
+		}
+
+		stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Now(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after its end: got %v, want that of the context", err)
+		}
 	})
 }
 
