@@ -398,6 +398,95 @@ func badFeatures(repository fs.FS, text string) (problems []string) {
 	return problems
 }
 
+// docs/agent-checks.md lists the checks of the agent's tests, all of them, and
+// for each one what proves it or why it cannot be.
+func TestAgentChecks(t *testing.T) {
+	t.Parallel()
+	repository := os.DirFS(".")
+	text, err := fs.ReadFile(repository, "docs/agent-checks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = 25
+	for _, problem := range badChecks(repository, string(text), all) {
+		t.Error(problem)
+	}
+}
+
+var (
+	checkLine = regexp.MustCompile(`^\| (\d+) \| ([^|]+) \| ([^|]*)\| ([^|]*)\|$`)
+	proof     = regexp.MustCompile("^`(\\w+)` \\(([^()]+)\\)$")
+)
+
+// badChecks returns what is wrong with a table of checks: its lines have the
+// numbers from 1 to all, and each one has tests that exist, as
+// "`TestName` (folder), …", or a reason in the last column.
+func badChecks(repository fs.FS, text string, all int) (problems []string) {
+	next := 1
+	for line := range strings.Lines(text) {
+		m := checkLine.FindStringSubmatch(strings.TrimSpace(line))
+		if m == nil {
+			continue
+		}
+		report := func(format string, args ...any) {
+			problems = append(problems, "check "+m[1]+": "+fmt.Sprintf(format, args...))
+		}
+		if m[1] != fmt.Sprint(next) {
+			report("want number %d", next)
+		}
+		next++
+		proofs, reason := strings.TrimSpace(m[3]), strings.TrimSpace(m[4])
+		if proofs == "" {
+			if reason == "" {
+				report("no test and no reason")
+			}
+			continue
+		}
+		for _, one := range strings.Split(proofs, ", ") {
+			p := proof.FindStringSubmatch(one)
+			if p == nil || !testName.MatchString(p[1]) {
+				report("want \"`TestName` (folder)\", got %q", one)
+				continue
+			}
+			switch found, err := hasTest(repository, path.Clean(p[2]), p[1]); {
+			case err != nil:
+				report("%v", err)
+			case !found:
+				report("there is no %s in %s", p[1], p[2])
+			}
+		}
+	}
+	if next != all+1 {
+		problems = append(problems, fmt.Sprintf("%d checks, want %d", next-1, all))
+	}
+	return problems
+}
+
+func TestBadChecksAreNoticed(t *testing.T) {
+	t.Parallel()
+	repository := fstest.MapFS{"local/a_test.go": {Data: []byte("package local\n\nfunc TestA(t *testing.T) {}\n")}}
+	for _, test := range []struct {
+		name string
+		text string
+		want []string
+	}{
+		{"all in order", "| 1 | a | `TestA` (local) | |\n| 2 | b | | it cannot be |\n", nil},
+		{"some are missing", "| 1 | a | `TestA` (local) | |\n", []string{"1 checks, want 2"}},
+		{"a number is missing", "| 1 | a | `TestA` (local) | |\n| 3 | b | | it cannot be |\n", []string{"check 3: want number 2"}},
+		{"neither a test nor a reason", "| 1 | a | `TestA` (local) | |\n| 2 | b | | |\n", []string{"check 2: no test and no reason"}},
+		{"a test that does not exist", "| 1 | a | `TestA` (local), `TestB` (local) | |\n| 2 | b | | it cannot be |\n", []string{"check 1: there is no TestB in local"}},
+		{"no folder", "| 1 | a | `TestA` | |\n| 2 | b | | it cannot be |\n", []string{"check 1: want \"`TestName` (folder)\", got \"`TestA`\""}},
+		{"no test's name", "| 1 | a | `A` (local) | |\n| 2 | b | | it cannot be |\n", []string{"check 1: want \"`TestName` (folder)\", got \"`A` (local)\""}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, badChecks(repository, test.text, 2)); diff != "" {
+				t.Errorf("got other problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // hasTest reports whether the test files of a folder declare the function.
 func hasTest(repository fs.FS, folder, name string) (bool, error) {
 	files, err := fs.Glob(repository, path.Join(folder, "*_test.go"))

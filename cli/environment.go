@@ -24,6 +24,7 @@ type inherited struct {
 	stsEndpoint           string
 	sharedTokenExpiration time.Duration // zero when not set
 	documents             *metadata.Renderer
+	rateLimit             string // of the agent; empty when not set
 }
 
 // inherit reads those variables. An error names the variable or the file.
@@ -38,6 +39,7 @@ func inherit() (inherited, error) {
 		},
 		dockerHost:  os.Getenv("DOCKER_HOST"),
 		stsEndpoint: os.Getenv("STS_ENDPOINT"),
+		rateLimit:   os.Getenv("ECS_TASK_METADATA_RPS_LIMIT"),
 	}
 	if v := os.Getenv("SHARED_TOKEN_EXPIRATION"); v != "" {
 		seconds, err := strconv.ParseUint(v, 10, 31)

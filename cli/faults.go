@@ -26,7 +26,7 @@ const faultsTimeout = 5 * time.Second
 // containers what an earlier process has left there.
 func (s *service) newFaults(ctx context.Context, flags serverFlags) (*fault.Service, error) {
 	if flags.Faults != faultsApplied {
-		return fault.New(fault.Options{}), nil
+		return fault.New(fault.Options{Bridge: s.bridge()}), nil
 	}
 	client, ok := s.containers.Runtime.(*docker.Client)
 	if !ok {
@@ -43,7 +43,7 @@ func (s *service) newFaults(ctx context.Context, flags serverFlags) (*fault.Serv
 	if err := applied.sweep(ctx, s.log); err != nil {
 		return nil, err
 	}
-	return fault.New(fault.Options{Injector: applied}), nil
+	return fault.New(fault.Options{Injector: applied, Bridge: s.bridge()}), nil
 }
 
 // realFaults puts faults into the network namespaces of containers.

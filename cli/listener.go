@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -35,6 +36,8 @@ type server struct {
 	tls      *tls.Config // nil: plain HTTP
 	listener net.Listener
 	http     *http.Server
+
+	writeTimeout time.Duration // how long an answer may take; 0: as usual
 }
 
 // listen opens the port, so that a busy one is an error at the start.
@@ -55,7 +58,7 @@ func (s *server) listen(log *slog.Logger) error {
 		Handler:           limitBody(s.handler),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      cmp.Or(s.writeTimeout, writeTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       handlers.ConnContext,

@@ -45,6 +45,7 @@ type listenFlags struct {
 	ControlListen       string   `env:"ECS_LOCAL_CONTROL_LISTEN" default:"127.0.0.1:51680" placeholder:"ADDRESS" help:"Where to serve the control API (${default}); empty turns it off. The image sets :51680."`
 	IntrospectionListen string   `env:"ECS_LOCAL_INTROSPECTION_LISTEN" default:"" placeholder:"ADDRESS" help:"Where to serve the agent's introspection API (off). The image sets :51678."`
 	TLSListen           string   `name:"tls-listen" env:"ECS_LOCAL_TLS_LISTEN" default:"" placeholder:"ADDRESS" help:"Where to serve containers by HTTPS too, with certificates of an authority of its own (off)."`
+	Strict              bool     `env:"ECS_LOCAL_STRICT" help:"Serve the ECS agent's own routes only, exactly as it does, with its limit of requests and its random order (off)."`
 	IsolateCredentials  bool     `env:"ECS_LOCAL_ISOLATE_CREDENTIALS" default:"true" negatable:"" help:"Give a task's credentials to containers of that task only (on)."`
 	AllowedHosts        []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
 }
@@ -68,7 +69,10 @@ func (c serveCommand) Run(ctx context.Context, env environment) error {
 // announce says what is served and what to try first.
 func (s *service) announce() {
 	try := s.url() + "/creds"
-	if s.containers.kind == runtimeStatic {
+	switch {
+	case s.strict:
+		try = s.url() + "/v2/credentials/" // every other path needs an id
+	case s.containers.kind == runtimeStatic:
 		try = s.url() + "/v4/task"
 	}
 	s.log.Info("serving", slog.String("url", s.url()), slog.String("runtime", s.containers.kind),

@@ -43,6 +43,7 @@ type service struct {
 	authorization func() (string, error) // nil: none is wanted
 	expired       bool                   // what is handed out says that it is expired
 	isolated      bool                   // a task's credentials are for its containers
+	strict        bool                   // the agent's own routes and answers only
 
 	followed chan error // how following the containers ended
 	closers  []func()   // in the order in which they were made
@@ -51,7 +52,7 @@ type service struct {
 // newService makes everything and opens the listeners. Unless authorization is
 // nil, requests for credentials need the token that it returns.
 func newService(ctx context.Context, flags serverFlags, listen listenFlags, authorization func() (string, error), env environment, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, protection: protection.New(), faultsExpiry: flags.FaultsExpire, followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, expired: flags.CredentialsExpired}
+	s := &service{log: log, protection: protection.New(), faultsExpiry: flags.FaultsExpire, followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, strict: listen.Strict, expired: flags.CredentialsExpired}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -129,11 +130,11 @@ func (s *service) close() {
 // addServers adds a listener for each address that is given.
 func (s *service) addServers(listen listenFlags, env environment, inherited inherited, counted *metrics.Set) {
 	containers := handlers.New(s.deps(listen, inherited))
-	s.servers = []server{{name: "ecs", flag: "--listen", address: listen.Listen, handler: containers}}
+	s.servers = []server{{name: "ecs", flag: "--listen", address: listen.Listen, handler: containers, writeTimeout: s.writeTimeout()}}
 	if s.authority != nil {
 		s.servers = append(s.servers, server{
 			name: "tls", flag: "--tls-listen", address: listen.TLSListen, handler: containers,
-			tls: s.authority.TLSConfig(handlers.AllowedHost(listen.AllowedHosts)),
+			tls: s.authority.TLSConfig(handlers.AllowedHost(listen.AllowedHosts)), writeTimeout: s.writeTimeout(),
 		})
 	}
 	if listen.ControlListen != "" {
@@ -158,6 +159,9 @@ func (s *service) deps(listen listenFlags, inherited inherited) handlers.Deps {
 		Runtime: s.containers, Credentials: s.credentials, TaskCredentials: s.instance.roles,
 		IsolateCredentials: s.isolated, Authorization: s.authorization, Protection: s.protection, Faults: s.faults,
 		IMDS: s.instance.service, Documents: inherited.documents, AllowedHosts: listen.AllowedHosts, Log: s.log,
+	}
+	if s.strict {
+		d.Strict, d.RateLimit = true, s.rateLimit(inherited)
 	}
 	if s.expired {
 		d.Credentials, d.TaskCredentials = expired{d.Credentials}, expiredTask{d.TaskCredentials}

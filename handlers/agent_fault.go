@@ -3,11 +3,8 @@ package handlers
 import (
 	"errors"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/gorilla/mux"
-	"golang.org/x/time/rate"
 
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/fault"
@@ -26,7 +23,7 @@ type faultError struct{ Error string }
 // without an id and with a container's name.
 // https://github.com/aws/amazon-ecs-agent/tree/master/ecs-agent/tmds/handlers/fault/v1
 func (s *server) networkFault() http.Handler {
-	limits := &faultLimits{counts: map[string]*rate.Limiter{}}
+	limiter := newFaultLimiter()
 	post := s.agentAPI(faultFamily, func(r *http.Request, rec *record) agentReply {
 		status, err := s.doFault(r, rec)
 		if err != nil {
@@ -39,7 +36,7 @@ func (s *server) networkFault() http.Handler {
 			s.methodNotAllowed(w, r, faultFamily)
 			return
 		}
-		if s.strict && !s.withinLimit(limits, w, r) {
+		if s.strict && !s.withinLimit(limiter, w, r, record{family: faultFamily, route: routeOf(r)}) {
 			return
 		}
 		post.ServeHTTP(w, r)
@@ -101,68 +98,4 @@ func faultRefusal(err error) agentReply {
 		return agentReply{refused.HTTPStatus, faultError{refused.Text}, err}
 	}
 	return agentReply{httpStatus(local.CodeOf(err)), faultError{local.MessageOf(err)}, err}
-}
-
-// The agent's limit for each path of the faults and each address.
-// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fault-injection.html
-const (
-	faultsPerSecond = 0.2
-	faultsAtOnce    = 1
-)
-
-// mostFaultLimits is how many paths and addresses are kept before those that
-// no longer count are dropped.
-const mostFaultLimits = 1024
-
-// faultLimits counts the requests of each address to each path.
-type faultLimits struct {
-	mu     sync.Mutex
-	counts map[string]*rate.Limiter
-}
-
-// allow reports whether a request may be done now.
-func (l *faultLimits) allow(key string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	count := l.counts[key]
-	if count == nil {
-		if len(l.counts) >= mostFaultLimits {
-			l.forget()
-		}
-		count = rate.NewLimiter(faultsPerSecond, faultsAtOnce)
-		l.counts[key] = count
-	}
-	return count.Allow()
-}
-
-// forget drops the counts that allow as much as a new one does, or all if there
-// are none of these.
-func (l *faultLimits) forget() {
-	for key, count := range l.counts {
-		if count.Tokens() >= faultsAtOnce {
-			delete(l.counts, key)
-		}
-	}
-	if len(l.counts) >= mostFaultLimits {
-		clear(l.counts)
-	}
-}
-
-// withinLimit adds the limiter's headers, and answers a request that is one
-// too many. The agent has a limiter for all paths in front of this one, with
-// the same headers.
-func (s *server) withinLimit(limits *faultLimits, w http.ResponseWriter, r *http.Request) bool {
-	begun := time.Now()
-	addr, err := remote(r)
-	h := w.Header()
-	h.Add("X-Rate-Limit-Limit", "0.20")
-	h.Add("X-Rate-Limit-Duration", "1")
-	h.Add("X-Rate-Limit-Request-Forwarded-For", r.Header.Get("X-Forwarded-For"))
-	h.Add("X-Rate-Limit-Request-Remote-Addr", r.RemoteAddr)
-	if err == nil && limits.allow(addr.String()+"|"+r.URL.Path) {
-		return true
-	}
-	writeBody(w, r, http.StatusTooManyRequests, "text/plain; charset=utf-8", []byte("You have reached maximum request limit"))
-	s.logRequest(r, record{family: faultFamily, route: routeOf(r)}, http.StatusTooManyRequests, begun, err)
-	return false
 }

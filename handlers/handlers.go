@@ -64,10 +64,11 @@ type Deps struct {
 	// Faults are the network faults of tasks. Nil: of the handler's own, which
 	// are only recorded.
 	Faults *fault.Service
-	// Strict makes the agent API as narrow as the agent's: a task without a role
-	// cannot be protected, and a path of the faults takes one request in five
-	// seconds.
+	// Strict leaves the agent's own routes and answers, with its limits of rate
+	// and its order by chance. docs/strict.md lists the differences.
 	Strict bool
+	// RateLimit is that of strict mode.
+	RateLimit RateLimit
 	// AllowedHosts are Host names that are answered beside addresses,
 	// localhost, single-label names and host.docker.internal.
 	AllowedHosts []string
@@ -113,7 +114,13 @@ func New(d Deps) http.Handler {
 	if d.IMDS != nil {
 		instance = NewIMDS(d.IMDS, d.Log)
 	}
-	return guard(d.AllowedHosts, d.Log, s.byAddress(tidyPath(direct(s.ecsRouter())), instance, tidyPath(s.podIdentityOnly())))
+	var ecs http.Handler
+	if d.Strict {
+		ecs = s.strictly(d.RateLimit, s.strictRouter())
+	} else {
+		ecs = tidyPath(direct(s.ecsRouter()))
+	}
+	return guard(d.AllowedHosts, d.Log, s.byAddress(ecs, instance, tidyPath(s.podIdentityOnly())))
 }
 
 // ecsRouter is the route table of 169.254.170.2.
@@ -166,7 +173,7 @@ func (s *server) ecsRouter() *mux.Router {
 		r.Handle(at+"/fault/v1/{kind:network-blackhole-port|network-latency|network-packet-loss}/{action:start|stop|status}", networkFault)
 	}
 
-	r.NotFoundHandler = s.unrouted("ecs")
+	r.NotFoundHandler = s.unrouted(ecsFamily)
 	return r
 }
 

@@ -97,6 +97,9 @@ func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Cal
 	if id, ok := vars["id"]; ok {
 		return s.find(r, v, k, id)
 	}
+	if s.strict {
+		return s.strictSubject(r, k)
+	}
 	if id, ok := vars["member"]; ok {
 		return s.member(r, k, id)
 	}
@@ -119,6 +122,9 @@ func (s *server) find(r *http.Request, v metadata.Version, k kind, id string) (l
 // named resolves an identifier in the path, from the point of view of the
 // caller if that is a container.
 func (s *server) named(r *http.Request, id string) (local.Caller, error) {
+	if s.strict {
+		return s.endpoint(r, id)
+	}
 	addr, err := remote(r)
 	if err != nil {
 		return local.Caller{}, err
@@ -191,11 +197,16 @@ func (s *server) member(r *http.Request, k kind, id string) (local.Caller, error
 	if local.CodeOf(err) != local.NotFound {
 		return who, err
 	}
+	return local.Caller{}, unknownMember(k, id)
+}
+
+// unknownMember is the error of v2 for a container that the caller cannot have.
+func unknownMember(k kind, id string) error {
 	text := "Unable to generate metadata for container '" + id + "'"
 	if k == containerStats {
 		text = "Unable to get container stats for: " + id
 	}
-	return local.Caller{}, &agentError{http.StatusBadRequest, text}
+	return &agentError{http.StatusBadRequest, text}
 }
 
 // document returns the body.
@@ -211,6 +222,9 @@ func (s *server) document(r *http.Request, v metadata.Version, k kind, who local
 	case taskStats:
 		return s.taskStats(r, v, who.Task)
 	default:
+		if s.strict {
+			return s.documents.shuffled(v, k, who)
+		}
 		dir, _ := s.runtime.Current()
 		return s.documents.metadata(dir, v, k, who)
 	}

@@ -56,7 +56,7 @@ func (s *server) asksSTS(r *http.Request) bool {
 
 // securityTokens serves STS.
 func (s *server) securityTokens() http.Handler {
-	none := s.unrouted("ecs")
+	none := s.unrouted(ecsFamily)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.asksSTS(r) {
 			none.ServeHTTP(w, r)
