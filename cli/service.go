@@ -33,6 +33,7 @@ type service struct {
 	authority   *authority.Authority // nil without TLS
 	protection  *protection.Store
 	faults      *fault.Service
+	faultsMode  string // faultsRecorded or faultsApplied
 	// faultsExpiry is how long a fault lasts that nobody ends; zero: for ever.
 	faultsExpiry time.Duration
 
@@ -52,7 +53,8 @@ type service struct {
 // newService makes everything and opens the listeners. Unless authorization is
 // nil, requests for credentials need the token that it returns.
 func newService(ctx context.Context, flags serverFlags, listen listenFlags, authorization func() (string, error), env environment, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, protection: protection.New(), faultsExpiry: flags.FaultsExpire, followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, strict: listen.Strict, expired: flags.CredentialsExpired}
+	s := &service{log: log, protection: protection.New(), faultsMode: flags.Faults, faultsExpiry: flags.FaultsExpire,
+		followed: make(chan error, 1), authorization: authorization, isolated: listen.IsolateCredentials, strict: listen.Strict, expired: flags.CredentialsExpired}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -185,7 +187,7 @@ func (s *service) controlDeps(listen listenFlags, env environment, counted *metr
 		Status: func() handlers.Status {
 			return handlers.Status{
 				Version: env.Version, Started: started, Runtime: s.containers.kind,
-				Listen: addresses(s.servers), Region: s.region(), Credentials: s.credentialsStatus(), Config: s.settings.status(),
+				Listen: addresses(s.servers), Region: s.region(), Strict: s.strict, Faults: s.faultsMode, Credentials: s.credentialsStatus(), Config: s.settings.status(),
 			}
 		},
 		Rotate: s.rotate,

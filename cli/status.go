@@ -26,10 +26,11 @@ var statusParts = []struct{ name, path string }{
 
 // serverStatus is the part of GET /v1/status that the table shows.
 type serverStatus struct {
-	Version, Runtime, Region string
-	Started                  time.Time
-	Listen                   map[string]string
-	Credentials              struct {
+	Version, Runtime, Region, Faults string
+	Strict                           bool
+	Started                          time.Time
+	Listen                           map[string]string
+	Credentials                      struct {
 		Mode, Identity, Account, Error string
 		MFA                            *struct {
 			Serial string
@@ -83,6 +84,12 @@ func (s serverStatus) print(w io.Writer) {
 	}
 	row("version", "%s, running for %s", s.Version, time.Since(s.Started).Round(time.Second))
 	row("containers", "%s", s.Runtime)
+	if s.Strict {
+		row("strict", "only what the ECS agent answers")
+	}
+	if s.Faults == faultsApplied {
+		row("faults", "real")
+	}
 	for _, name := range []string{"ecs", "tls", "control", "introspection"} {
 		if address := s.Listen[name]; address != "" {
 			row(name, "%s", address)

@@ -60,6 +60,8 @@ type Status struct {
 	Containers  int               `json:"containers"`
 	Tasks       int               `json:"tasks"`
 	Region      string            `json:"region"` // what containers are told
+	Strict      bool              `json:"strict"`
+	Faults      string            `json:"faults"` // what network faults are: record or apply
 	Credentials CredentialsStatus `json:"credentials"`
 	Config      *ConfigStatus     `json:"config,omitempty"`
 }
