@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -18,15 +19,16 @@ func TestComposeGeneratorGivesAProjectWhatECSDoes(t *testing.T) {
 	c := requireDocker(t)
 	lockAddresses(t)
 	const key = "a-key-of-this-test-only"
-	file := "e2e/testdata/project.yml"
-	p := newProject(t, []string{"ECS_LOCAL_STATE_KEY=" + key}, file)
+	file, override := "e2e/testdata/project.yml", written(t, "override.yml", "")
+	// What differs here: the images.
+	images := written(t, "images.yml", fmt.Sprintf("services:\n  web: {image: %[1]q}\n  db: {image: %[1]q}\n  cache: {image: %[1]q}\n  logs: {image: %[1]q}\n", imageOf(t, probeImage)))
+	p := newProject(t, []string{"ECS_LOCAL_STATE_KEY=" + key}, file, override, images)
 
 	generate := exec.Command(program(t), "compose", "--project-name", p.name, "--image", imageOf(t, sidecarImage), file)
 	generate.Dir, generate.Env = repository(), p.env
-	override := written(t, "override.yml", command(t, generate))
-	// What differs here: the images, and the common name of the network.
-	images := written(t, "images.yml", fmt.Sprintf("services:\n  web: {image: %[1]q}\n  db: {image: %[1]q}\n  cache: {image: %[1]q}\n  logs: {image: %[1]q}\n", imageOf(t, probeImage)))
-	p.files = []string{file, override, images}
+	if err := os.WriteFile(override, []byte(command(t, generate)), 0o600); err != nil {
+		t.Fatalf("write override: %v", err)
+	}
 
 	type service struct {
 		Environment map[string]string
