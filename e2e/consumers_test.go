@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,14 +39,31 @@ var consumersImage = sync.OnceValues(func() (string, error) {
 	})
 })
 
+// requireConsumers returns that image. Where what it is made of cannot be
+// fetched from the Go module proxy, the test is left out.
+func requireConsumers(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(within(t, 5*time.Minute), "go", "list", "-deps", ".")
+	cmd.Dir = filepath.Join(repository(), "e2e", "consumers")
+	if _, err := cmd.Output(); err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			err = fmt.Errorf("%w\n%s", err, tail(string(failed.Stderr), 10))
+		}
+		leaveOut(t, "ECS_LOCAL_REQUIRE_CLIENTS", "the modules of e2e/consumers cannot be fetched: "+err.Error())
+	}
+	return imageOf(t, consumersImage)
+}
+
 // A watched task is one that consumers read about, and what is true of it.
 type watched struct {
-	client  *client.Client
-	network string
-	arn     string
-	busy    string // id of a container that computes, with limits
-	done    string // id of one that ended with exit code 3
-	last    string // id of the consumer that ran last
+	client    *client.Client
+	consumers string // image
+	network   string
+	arn       string
+	busy      string // id of a container that computes, with limits
+	done      string // id of one that ended with exit code 3
+	last      string // id of the consumer that ran last
 
 	// before is what the busy container used before ecs-local measured it.
 	before container.StatsResponse
@@ -57,11 +75,12 @@ const (
 	watchedMemory  = 64 << 20 // bytes of the busy container
 )
 
-// newWatched starts a task at the addresses of ECS.
-func newWatched(t *testing.T, c *client.Client) *watched {
+// newWatched starts a task at the addresses of ECS, which the consumers of an
+// image will read about.
+func newWatched(t *testing.T, c *client.Client, consumers string) *watched {
 	t.Helper()
 	lockAddresses(t)
-	w := &watched{client: c, network: trueNetwork(t, c), arn: newTaskARN()}
+	w := &watched{client: c, consumers: consumers, network: trueNetwork(t, c), arn: newTaskARN()}
 	startSidecar(t, c, spec{networks: []attachment{{network: w.network, address: ecsAddress, linkLocal: imdsAddress}}})
 	on := []attachment{{network: w.network}}
 	w.busy = started(t, c, spec{networks: on, labels: w.labels("busy"), cmd: []string{"/probe", "spin"},
@@ -97,7 +116,6 @@ func (w *watched) labels(name string) map[string]string {
 // it printed.
 func (w *watched) read(t *testing.T, consumer string, env ...string) []string {
 	t.Helper()
-	image := imageOf(t, consumersImage)
 	info, err := w.client.Info(within(t, longest))
 	if err != nil {
 		t.Fatalf("ask the engine about itself: %v", err)
@@ -108,7 +126,7 @@ func (w *watched) read(t *testing.T, consumer string, env ...string) []string {
 		// their container's id.
 		host.CgroupParent, host.CgroupnsMode = "/ecs/e2e", container.CgroupnsModeHost
 	}
-	w.last = started(t, w.client, spec{image: image, labels: w.labels(consumer), cmd: []string{consumer}, env: env,
+	w.last = started(t, w.client, spec{image: w.consumers, labels: w.labels(consumer), cmd: []string{consumer}, env: env,
 		networks: []attachment{{network: w.network}}, host: host})
 	if code, err := ended(within(t, longest), w.client, w.last); err != nil || code != 0 {
 		t.Fatalf("%s ended with %d, %v\n%s", consumer, code, err, tail(logs(t, w.client, w.last), 20))
@@ -181,8 +199,7 @@ func sameTime(t *testing.T, what, got, want string) {
 // else needs the processors.
 func TestConsumersOfTaskMetadataReadWhatTheEngineSays(t *testing.T) {
 	c := requireDocker(t)
-	imageOf(t, consumersImage)
-	w := newWatched(t, c)
+	w := newWatched(t, c, requireConsumers(t))
 	t.Run("the resource detector of OpenTelemetry for Go", w.testDetector)
 	t.Run("the container metrics receiver of the OpenTelemetry Collector", w.testReceiver)
 	for name, env := range map[string][]string{
