@@ -44,6 +44,9 @@ check: $(GOLANGCI) ## format, vet, lint, tidy and the tests that need no Docker
 		echo "vet, lint and tidy: $$module"; \
 		(cd $$module && go vet ./... && $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./... && go mod tidy -diff); \
 	done
+	@echo 'vet and lint: e2e/consumers' # compiled as for its tests, so that what it needs is compiled once
+	@cd e2e/consumers && export CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' && \
+		go vet ./... && $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...
 	go test -race ./...
 .PHONY: check
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fetches what real clients of the instance metadata service need into
-# $ECS_LOCAL_BUILD/clients, and installs nothing on the machine:
+# Fetches what real clients of metadata need into $ECS_LOCAL_BUILD/clients, and
+# installs nothing on the machine:
 #
 #   javascript  the modules of e2e/clients, from npm, as its lock file has them
 #   debian      cloud-init, ec2metadata and ec2-metadata, from Debian's packages
@@ -40,7 +40,7 @@ javascript() {
 		return
 	fi
 	if ! command -v npm >/dev/null || ! command -v node >/dev/null; then
-		lacking 'no Node.js with npm, for the AWS SDK for JavaScript: install it'
+		lacking 'no Node.js with npm, for the clients in JavaScript: install it'
 		return
 	fi
 	rm -rf "$dir/javascript.new"
@@ -49,7 +49,7 @@ javascript() {
 	if (cd "$dir/javascript.new" && timeout 180 npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1; then
 		keep javascript "$wanted"
 	else
-		lacking 'npm could not fetch the AWS SDK for JavaScript'
+		lacking 'npm could not fetch the clients in JavaScript'
 	fi
 }
 
