@@ -139,8 +139,8 @@ func flood(ctx context.Context, address string, packets int) (e exchange) {
 	}
 	defer func() { _ = conn.Close() }()
 	// In small groups, so that no buffer overflows.
-	const group = 100
-	const quiet = 500 * time.Millisecond // after which nothing comes any more
+	const group = 200
+	const quiet = 250 * time.Millisecond // after which nothing comes any more
 	buffer := make([]byte, 1)
 	for sent := 0; sent < packets; sent += group {
 		now := min(group, packets-sent)
