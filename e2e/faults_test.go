@@ -379,7 +379,7 @@ func TestFaultsAreRealInContainers(t *testing.T) {
 		if diff := cmp.Diff(runningFaults{{Type: blackhole, Task: shop, Containers: ids, Port: 9000}}, got); diff != "" {
 			t.Errorf("faults of the control API (-want +got):\n%s", diff)
 		}
-		shown := command(t, exec.Command(program(t), "status", "--control", side.control))
+		shown := command(t, exec.Command(program(t), "status", "--control-listen", strings.TrimPrefix(side.control, "http://")))
 		for line := range strings.Lines(shown) {
 			if strings.HasPrefix(line, shop+" ") != strings.Contains(line, blackhole) {
 				t.Errorf("ecs-local status: the line %q; want the fault in that of the task %s and no other", line, shop)
@@ -498,9 +498,12 @@ func TestFaultsEnd(t *testing.T) {
 			each.want(t, blackhole, "status", body, "not-running")
 		}
 		wantClean(t, c, web, one, two)
-		if text := logs(t, c, side.id); !strings.Contains(text, "faults of an earlier process ended") || !strings.Contains(text, "namespaces=3") {
-			t.Errorf("the log does not say that faults were found in 3 namespaces:\n%s", text)
-		}
+		eventually(t, soon, func() error { // its log comes a moment later
+			if text := logs(t, c, side.id); !strings.Contains(text, `msg="faults of an earlier process ended" namespaces=3`) {
+				return fmt.Errorf("the log does not say that there were faults in 3 namespaces:\n%s", text)
+			}
+			return nil
+		})
 	})
 	t.Run("when their time is up", func(t *testing.T) {
 		web.start(t, blackhole, body)
