@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/docker"
+	"github.com/ecs-local/ecs-local/local/docker/dockertest"
+	"github.com/ecs-local/ecs-local/local/fault"
+	"github.com/ecs-local/ecs-local/local/netfault"
+)
+
+func TestFaultsOfTheAPIAreThoseThatAreMadeReal(t *testing.T) {
+	t.Parallel()
+	peers := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	friends := []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32")}
+	endpoints := netip.MustParsePrefix("169.254.170.2/32")
+	for _, test := range []struct {
+		name string
+		from fault.Fault
+		want netfault.Fault
+	}{
+		{"black hole",
+			fault.Fault{Kind: fault.BlackholePort, Port: 6379, Protocol: fault.UDP, TrafficType: fault.Ingress, SourcesToFilter: friends},
+			netfault.Fault{Kind: netfault.BlackholePort, Port: 6379, Protocol: netfault.UDP, TrafficType: netfault.Ingress, SourcesToFilter: friends}},
+		{"black hole of the port of the endpoints",
+			fault.Fault{Kind: fault.BlackholePort, Port: 80, Protocol: fault.TCP, TrafficType: fault.Egress},
+			netfault.Fault{Kind: netfault.BlackholePort, Port: 80, Protocol: netfault.TCP, TrafficType: netfault.Egress, SourcesToFilter: []netip.Prefix{endpoints}}},
+		{"latency",
+			fault.Fault{Kind: fault.Latency, Delay: time.Second, Jitter: time.Millisecond, Sources: peers, FlowsPercent: 50},
+			netfault.Fault{Kind: netfault.Latency, Delay: time.Second, Jitter: time.Millisecond, Sources: peers, FlowsPercent: 50, SourcesToFilter: []netip.Prefix{endpoints}}},
+		{"loss",
+			fault.Fault{Kind: fault.PacketLoss, LossPercent: 5, Sources: peers, FlowsPercent: 100, SourcesToFilter: friends},
+			netfault.Fault{Kind: netfault.PacketLoss, LossPercent: 5, Sources: peers, FlowsPercent: 100, SourcesToFilter: append(slices.Clone(friends), endpoints)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+			if diff := cmp.Diff(test.want, realFault(test.from), same); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// An engine knows of two containers, of which none runs any more.
+func endedContainers(t *testing.T) (realFaults, fault.Target) {
+	t.Helper()
+	e := dockertest.New(t)
+	e.Put(dockertest.Container{ID: dockertest.ID("aa"), Name: "web", State: "exited"})
+	client, err := docker.New(docker.Options{Host: e.Listen(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return realFaults{client: client}, fault.Target{Name: "shop", Namespaces: []fault.Namespace{{ContainerID: dockertest.ID("aa")}, {ContainerID: dockertest.ID("bb")}}}
+}
+
+func TestFaultsOfContainersThatHaveEnded(t *testing.T) {
+	t.Parallel()
+	faults, target := endedContainers(t)
+	f := fault.Fault{Kind: fault.BlackholePort, Port: 1, Protocol: fault.TCP, TrafficType: fault.Egress}
+	if err := faults.Apply(t.Context(), target, f); local.CodeOf(err) != local.NotFound {
+		t.Errorf("apply: got %v, want %s", err, local.NotFound)
+	}
+	if there, err := faults.Check(t.Context(), target, f); there || err != nil {
+		t.Errorf("check: got %t, %v; want false", there, err)
+	}
+	if err := faults.Remove(t.Context(), target, f); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+}
+
+func TestFaultsStayOutOfTheNetworkOfTheHost(t *testing.T) {
+	t.Parallel()
+	faults, _ := endedContainers(t)
+	err := faults.Apply(t.Context(), fault.Target{Namespaces: []fault.Namespace{{}}}, fault.Fault{Kind: fault.PacketLoss})
+	if local.CodeOf(err) != local.Denied || !strings.Contains(local.MessageOf(err), "--faults record") {
+		t.Errorf("got %v, want %s and what to do", err, local.Denied)
+	}
+}
+
+// breakable is a network that can be out of order.
+type breakable struct {
+	fault.Record
+	broken atomic.Bool
+}
+
+func (b *breakable) Remove(context.Context, fault.Target, fault.Fault) error {
+	if b.broken.Load() {
+		return errors.New("out of order")
+	}
+	return nil
+}
+
+func TestFaultsThatDoNotEndOnTimeAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := &breakable{}
+		network.broken.Store(true)
+		log := &output{}
+		s := &service{
+			faults: fault.New(fault.Options{Injector: network}), containers: &source{changes: &changes{}},
+			log: slog.New(slog.NewTextHandler(log, nil)),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.followFaults(ctx, 10*time.Second) }()
+		shop := fault.Target{Name: "shop", Namespaces: []fault.Namespace{{ContainerID: "web"}}}
+		if err := s.faults.Start(ctx, shop, fault.Fault{Kind: fault.PacketLoss}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if log.String() != "" || len(s.faults.List()) != 1 {
+			t.Errorf("before its time: %d faults, log %s", len(s.faults.List()), log)
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if n := strings.Count(log.String(), "network faults not ended on time"); n != 1 || len(s.faults.List()) != 1 {
+			t.Errorf("%d faults, said %d times; want 1 and once:\n%s", len(s.faults.List()), n, log)
+		}
+		network.broken.Store(false)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if len(s.faults.List()) != 0 || !strings.Contains(log.String(), "its time is up") {
+			t.Errorf("%d faults, want none:\n%s", len(s.faults.List()), log)
+		}
+		cancel()
+		<-ended
+	})
+}
