@@ -42,11 +42,11 @@ func (s *service) newFaults(ctx context.Context, flags serverFlags) (*fault.Serv
 	if err := injector.Lacks(); err != nil {
 		s.log.Warn("latency cannot be made real", slog.String("reason", local.MessageOf(err)))
 	}
-	real := realFaults{injector, client}
-	if err := real.sweep(ctx, s.log); err != nil {
+	applied := realFaults{injector, client}
+	if err := applied.sweep(ctx, s.log); err != nil {
 		return nil, err
 	}
-	return fault.New(fault.Options{Injector: real}), nil
+	return fault.New(fault.Options{Injector: applied}), nil
 }
 
 // realFaults puts faults into the network namespaces of containers.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -60,7 +59,7 @@ func endedContainers(t *testing.T) (realFaults, fault.Target) {
 	t.Helper()
 	e := dockertest.New(t)
 	e.Put(dockertest.Container{ID: dockertest.ID("aa"), Name: "web", State: "exited"})
-	client, err := docker.New(docker.Options{Host: e.Listen(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	client, err := docker.New(docker.Options{Host: e.Listen(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
