@@ -37,6 +37,10 @@ e2e: ## the tests with a real Docker engine and Compose
 	@scripts/e2e.sh
 .PHONY: e2e
 
+netem: ## the tests of real faults on an emulated machine whose kernel can do all; needs root on Debian
+	@scripts/netem.sh
+.PHONY: netem
+
 check: $(GOLANGCI) ## format, vet, lint, tidy and the tests that need no Docker
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files' >&2; exit 1; }
 	@set -e; for module in . e2e; do \

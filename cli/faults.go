@@ -19,12 +19,15 @@ const (
 	faultsApplied  = "apply"
 )
 
-// faultsTimeout is how long ending all faults may take.
+// faultsTimeout is how long ending faults may take.
 const faultsTimeout = 5 * time.Second
 
 // newFaults makes the service of the network faults, and removes from the
 // containers what an earlier process has left there.
 func (s *service) newFaults(ctx context.Context, flags serverFlags) (*fault.Service, error) {
+	if flags.FaultsExpire < 0 {
+		return nil, misuse{fmt.Errorf("--faults-expire %s is less than no time: give the longest time that a fault may last", flags.FaultsExpire)}
+	}
 	if flags.Faults != faultsApplied {
 		return fault.New(fault.Options{Bridge: s.bridge()}), nil
 	}
@@ -54,19 +57,27 @@ type realFaults struct {
 
 var _ fault.Injector = realFaults{}
 
-// Apply implements fault.Injector.
+// Apply implements fault.Injector. A container that has ended meanwhile needs
+// no fault, as long as there is another.
 func (r realFaults) Apply(ctx context.Context, target fault.Target, f fault.Fault) error {
 	var done []fault.Namespace
+	var ended error
 	for _, n := range target.Namespaces {
 		err := r.each(ctx, n, func(in netfault.Namespace) error { return r.injector.Apply(ctx, in, f) })
-		if err == nil {
+		switch {
+		case err == nil:
 			done = append(done, n)
-			continue
+		case errors.Is(err, errEnded):
+			ended = err
+		default:
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), faultsTimeout)
+			defer cancel()
+			target.Namespaces = append(done, n)
+			return errors.Join(err, r.Remove(undo, target, f))
 		}
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), faultsTimeout)
-		defer cancel()
-		target.Namespaces = append(done, n)
-		return errors.Join(err, r.Remove(undo, target, f))
+	}
+	if len(done) == 0 {
+		return ended
 	}
 	return nil
 }
@@ -76,28 +87,35 @@ func (r realFaults) Remove(ctx context.Context, target fault.Target, f fault.Fau
 	var errs []error
 	for _, n := range target.Namespaces {
 		err := r.each(ctx, n, func(in netfault.Namespace) error { return r.injector.Remove(ctx, in, f) })
-		if local.CodeOf(err) != local.NotFound { // what has ended has taken its network along
+		if !errors.Is(err, errEnded) { // what has ended has taken its network along
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Check implements fault.Injector.
+// Check implements fault.Injector. Containers that have ended do not count.
 func (r realFaults) Check(ctx context.Context, target fault.Target, f fault.Fault) (bool, error) {
-	all := true
+	seen := false
 	for _, n := range target.Namespaces {
-		err := r.each(ctx, n, func(in netfault.Namespace) error {
-			there, err := r.injector.Check(ctx, in, f)
-			all = all && there
+		there := false
+		err := r.each(ctx, n, func(in netfault.Namespace) (err error) {
+			there, err = r.injector.Check(ctx, in, f)
 			return err
 		})
-		if err != nil {
+		switch {
+		case errors.Is(err, errEnded):
+		case err != nil, !there:
 			return false, err
+		default:
+			seen = true
 		}
 	}
-	return all, nil
+	return seen, nil
 }
+
+// errEnded is the error of a container that does not run any more.
+var errEnded = errors.New("not in a container that has ended")
 
 // each works in the network namespace of a running container.
 func (r realFaults) each(ctx context.Context, n fault.Namespace, work func(netfault.Namespace) error) error {
@@ -105,6 +123,9 @@ func (r realFaults) each(ctx context.Context, n fault.Namespace, work func(netfa
 		return local.Errorf(local.Denied, "the task is in the network of the host, where ecs-local makes no fault real: give its containers a network of their own, or use --faults record")
 	}
 	in, err := r.namespace(ctx, n.ContainerID)
+	if local.CodeOf(err) == local.NotFound {
+		return fmt.Errorf("%w: %w", errEnded, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -151,6 +172,7 @@ func (s *service) followFaults(ctx context.Context, expiry time.Duration) {
 	changed := s.containers.changes.subscribe()
 	ticker := time.NewTicker(expiryCheck)
 	defer ticker.Stop()
+	trouble := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,7 +180,7 @@ func (s *service) followFaults(ctx context.Context, expiry time.Duration) {
 			return
 		case now := <-ticker.C:
 			if expiry > 0 {
-				s.expireFaults(ctx, now.Add(-expiry))
+				trouble = s.expireFaults(ctx, now.Add(-expiry), trouble)
 			}
 		case <-changed:
 			dir, _ := s.containers.Current()
@@ -169,18 +191,22 @@ func (s *service) followFaults(ctx context.Context, expiry time.Duration) {
 	}
 }
 
-// expireFaults ends the faults that began before a time.
-func (s *service) expireFaults(ctx context.Context, before time.Time) {
-	for _, r := range s.faults.List() {
-		if !r.Since.Before(before) {
-			continue
-		}
-		if err := s.faults.Stop(ctx, r.Target, r.Fault); err != nil {
-			s.log.Warn("network fault not ended on time", slog.String("task", r.Target.Name), slog.String("error", err.Error()))
-			continue
-		}
+// expireFaults ends the faults that began before a time. It returns what keeps
+// it from that, which is logged when it was not so the last time.
+func (s *service) expireFaults(ctx context.Context, before time.Time, last string) (trouble string) {
+	ctx, cancel := context.WithTimeout(ctx, faultsTimeout)
+	defer cancel()
+	stopped, err := s.faults.StopOlder(ctx, before)
+	for _, r := range stopped {
 		s.log.Info("network fault ended, its time is up", slog.String("task", r.Target.Name), slog.String("type", string(r.Fault.Kind)))
 	}
+	if err == nil {
+		return ""
+	}
+	if err.Error() != last {
+		s.log.Warn("network faults not ended on time", slog.String("error", err.Error()))
+	}
+	return err.Error()
 }
 
 func (s *service) endFaults(ctx context.Context) {

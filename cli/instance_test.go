@@ -112,7 +112,7 @@ func writeConfigFile(t *testing.T, text string) string {
 
 // The whole way: the namespace of the file, the scanner, the endpoint, the
 // application's SDK.
-func TestServeDeliversTheCredentialsOfATask(t *testing.T) {
+func TestServeDeliversTheCredentialsOfATaskCheck25(t *testing.T) {
 	s := start(t, "--config", writeConfigFile(t, taskConfig))
 	eventually(t, "both roles", func() bool { return len(s.paths("shop")) == 2 })
 	path := s.paths("shop")["TaskApplication"]

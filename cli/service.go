@@ -231,7 +231,10 @@ func (s *service) run(ctx context.Context, serving func()) error {
 		group.Go(func() error { return server.serve(ctx) })
 	}
 	serving()
-	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	err := group.Wait()
+	// A request that the end came upon may have started one.
+	s.endFaults(context.WithoutCancel(ctx))
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	s.log.Info("stopped")

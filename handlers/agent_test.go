@@ -105,7 +105,7 @@ var (
 
 // Every answer of the agent about task protection that a local task can get.
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection-endpoint.html
-func TestTaskProtectionAnswersAsTheAgent(t *testing.T) {
+func TestTaskProtectionAnswersAsTheAgentChecks16And17(t *testing.T) {
 	t.Parallel()
 	const (
 		unknownPath = "/api/00000000-0000-4000-8000-000000000000/task-protection/v1/state"
@@ -217,7 +217,7 @@ func TestTaskProtectionLasts(t *testing.T) {
 }
 
 // A method that the agent does not have gets an empty answer without Allow.
-func TestAgentAPIMethods(t *testing.T) {
+func TestAgentAPIMethodsCheck2(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t, false)
 	for _, request := range []string{
@@ -271,7 +271,7 @@ func TestAgentAPIForUnknownCallers(t *testing.T) {
 // The answers of the agent about faults: the body comes first, then the task,
 // then what runs already.
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fault-injection.html
-func TestFaultsAnswerAsTheAgent(t *testing.T) {
+func TestFaultsAnswerAsTheAgentChecks19And20(t *testing.T) {
 	t.Parallel()
 	const (
 		hole    = `{"Port":6379,"Protocol":"tcp","TrafficType":"egress"}`

@@ -24,7 +24,7 @@ func shopDevices(f *fixture) {
 // each error. Those of a container or task that vanishes between two steps
 // cannot happen here: one snapshot answers a request. A path that ends in a
 // slash is TestAssociationWithoutAName.
-func TestAssociations(t *testing.T) {
+func TestAssociationsCheck15(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	shopDevices(f)

@@ -12,7 +12,7 @@ import (
 
 // Checks 5 and 6 of the agent's tests: credentials and their errors byte for
 // byte, by both versions.
-func TestStrictCredentials(t *testing.T) {
+func TestStrictCredentialsChecks5And6(t *testing.T) {
 	t.Parallel()
 	a := newStrict(t)
 	const document = `200 {"RoleArn":"arn:aws:iam::111122223333:role/shop-web-task","AccessKeyId":"ASIAEXAMPLEWEB000001",` +

@@ -12,7 +12,7 @@ import (
 
 // Check 7 of the agent's tests: documents of v2 by address, of v3 and v4 by
 // endpoint id, and every error of theirs that can be.
-func TestStrictMetadata(t *testing.T) {
+func TestStrictMetadataCheck7(t *testing.T) {
 	t.Parallel()
 	a := newStrict(t)
 	a.runtime.stats = map[string]*local.Stats{webID: {JSON: []byte(`{"read":"2026-06-30T17:05:12.004771203Z","id":"` + webID + `"}`)}}
@@ -100,7 +100,7 @@ func TestStrictMetadataOnFargate(t *testing.T) {
 
 // Check 14 of the agent's tests: a stopped container, and one without a sample,
 // have no stats in those of their task.
-func TestStrictTaskStats(t *testing.T) {
+func TestStrictTaskStatsCheck14(t *testing.T) {
 	t.Parallel()
 	a := newStrict(t)
 	of := func(none string) string { return `200 {"` + redisID + `":` + none + `,"` + webID + `":` + none + `}` }

@@ -20,7 +20,7 @@ import (
 
 // The first half of check 3 of the agent's tests: a burst is answered, and the
 // next request is one too many.
-func TestStrictRateLimit(t *testing.T) {
+func TestStrictRateLimitCheck3(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newStrict(t)
@@ -106,7 +106,7 @@ func TestStrictRateLimitIsAnOption(t *testing.T) {
 // The second half of check 3 of the agent's tests: a path of the faults takes
 // one request of an address in five seconds, whatever the answer, and has the
 // headers of both limits.
-func TestStrictFaultsAreLimited(t *testing.T) {
+func TestStrictFaultsAreLimitedCheck3(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newStrict(t)

@@ -86,7 +86,7 @@ func unknownID(version, what, id string) string {
 
 // Check 1 of the agent's tests: what is a path, and what is none. Every row is
 // one that the agent's router was seen to answer so.
-func TestStrictRoutes(t *testing.T) {
+func TestStrictRoutesCheck1(t *testing.T) {
 	t.Parallel()
 	a := newStrict(t)
 	const (

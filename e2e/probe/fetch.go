@@ -29,8 +29,13 @@ var client = &http.Client{
 }
 
 func fetch(ctx context.Context, method, url string, header http.Header) answer {
+	return send(ctx, method, url, header, nil)
+}
+
+// send is fetch with a body.
+func send(ctx context.Context, method, url string, header http.Header, body io.Reader) answer {
 	a := answer{URL: url}
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		a.Error = err.Error()
 		return a
@@ -45,12 +50,12 @@ func fetch(ctx context.Context, method, url string, header http.Header) answer {
 		return a
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
+	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		a.Error = err.Error()
 	}
 	a.Millis = time.Since(start).Milliseconds()
-	a.Status, a.Header, a.Body = res.StatusCode, res.Header, string(body)
+	a.Status, a.Header, a.Body = res.StatusCode, res.Header, string(text)
 	return a
 }
 

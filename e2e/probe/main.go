@@ -18,6 +18,7 @@ type command func(ctx context.Context, args []string) int
 
 func main() {
 	commands := map[string]command{
+		"echo":    echo,
 		"first":   first,
 		"forward": forward,
 		"get":     get,

@@ -13,7 +13,8 @@ import (
 // serve stays alive and takes orders on the address given (default :8080).
 // GET /fetch?url=… makes this container ask for that URL, by the method and
 // with each header ("Name: value") of the query. GET /sdk shows what the AWS
-// SDK of this process holds; with refresh=true it gets it anew first.
+// SDK of this process holds; with refresh=true it gets it anew first. More
+// orders are in network.go.
 func serve(ctx context.Context, args []string) int {
 	addr := ":8080"
 	if len(args) > 0 {
@@ -38,6 +39,7 @@ func serve(ctx context.Context, args []string) int {
 		_ = json.NewEncoder(w).Encode(fetch(r.Context(), method, r.URL.Query().Get("url"), header))
 	})
 	mux.HandleFunc("GET /sdk", holding())
+	orders(mux)
 	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()

@@ -24,7 +24,8 @@ func (c *Client) Namespace(ctx context.Context, id string) (pid int, file string
 		return 0, "", local.Errorf(local.NotFound, "the container %.12s is gone", id)
 	case err != nil:
 		return 0, "", fmt.Errorf("inspect container %.12s: %w", id, err)
-	case r.ContainerJSONBase == nil || r.State == nil || !r.State.Running:
+	case r.ContainerJSONBase == nil || r.State == nil || !r.State.Running || r.State.Pid == 0:
+		// Between two attempts to start it again, a container runs without a process.
 		return 0, "", local.Errorf(local.NotFound, "the container %.12s does not run", id)
 	}
 	if r.NetworkSettings != nil {

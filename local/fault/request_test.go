@@ -77,7 +77,7 @@ func TestParse(t *testing.T) {
 
 // Every request that lacks something, or has something wrong, is refused in the
 // agent's words; of several mistakes the first one counts.
-func TestBadRequestsAreRefusedInTheAgentsWords(t *testing.T) {
+func TestBadRequestsAreRefusedInTheAgentsWordsCheck18(t *testing.T) {
 	t.Parallel()
 	hole := func(fields string) string { return `{"Port":1,"Protocol":"tcp","TrafficType":"egress",` + fields + `}` }
 	late := func(fields string) string {

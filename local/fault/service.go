@@ -135,17 +135,35 @@ func (s *Service) Sync(ctx context.Context, dir *local.Directory) error {
 
 // Reset stops all faults. What cannot be stopped goes on, and is in the error.
 func (s *Service) Reset(ctx context.Context) error {
+	_, err := s.stopAll(ctx, func(Running) bool { return true })
+	return err
+}
+
+// StopOlder stops the faults that began before a time, and returns them. What
+// cannot be stopped goes on, and is in the error.
+func (s *Service) StopOlder(ctx context.Context, before time.Time) (stopped []Running, err error) {
+	return s.stopAll(ctx, func(r Running) bool { return r.Since.Before(before) })
+}
+
+func (s *Service) stopAll(ctx context.Context, meant func(Running) bool) (stopped []Running, err error) {
 	var errs []error
 	for _, target := range s.used() {
 		errs = append(errs, s.turn(ctx, target, func(ctx context.Context, p *place) error {
 			var errs []error
 			for _, r := range p.running {
-				errs = append(errs, s.remove(ctx, p, r.Fault))
+				if !meant(r) {
+					continue
+				}
+				err := s.remove(ctx, p, r.Fault)
+				if err == nil {
+					stopped = append(stopped, r)
+				}
+				errs = append(errs, err)
 			}
 			return errors.Join(errs...)
 		}))
 	}
-	return errors.Join(errs...)
+	return stopped, errors.Join(errs...)
 }
 
 // used returns the targets where something runs.

@@ -108,7 +108,7 @@ type step struct {
 	want   string
 }
 
-func TestFaults(t *testing.T) {
+func TestFaultsCheck19(t *testing.T) {
 	t.Parallel()
 	const (
 		hasLatency = "409 There is already one network latency fault running"
@@ -386,4 +386,46 @@ func TestServiceIsSafeForConcurrentUse(t *testing.T) {
 	if len(s.List()) != 0 {
 		t.Errorf("still run: %v", s.List())
 	}
+}
+
+func TestStopOlder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := &injector{}
+		s := fault.New(fault.Options{Injector: network})
+		start := func(target fault.Target, f fault.Fault) {
+			t.Helper()
+			if err := s.Start(t.Context(), target, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start(shop, late)
+		start(blog, late)
+		time.Sleep(time.Minute)
+		start(shop, hole(1, "tcp", "egress"))
+		network.told()
+		stopped, err := s.StopOlder(t.Context(), time.Now().Add(-time.Minute))
+		if len(stopped) != 0 || err != nil {
+			t.Errorf("stopped %v, %v before their time", stopped, err)
+		}
+
+		network.err = errors.New("out of order")
+		if stopped, err := s.StopOlder(t.Context(), time.Now()); len(stopped) != 0 || !errors.Is(err, network.err) {
+			t.Errorf("stopped %v, %v; want nothing, and %v", stopped, err, network.err)
+		}
+		network.err = nil
+		network.told()
+		stopped, err = s.StopOlder(t.Context(), time.Now())
+		if len(stopped) != 2 || err != nil {
+			t.Errorf("stopped %v, %v; want the two that are a minute old", stopped, err)
+		}
+		told := network.told()
+		slices.Sort(told)
+		if diff := cmp.Diff([]string{"remove network-latency blog", "remove network-latency web,redis"}, told); diff != "" {
+			t.Errorf("the network was told (-want +got):\n%s", diff)
+		}
+		if list := s.List(); len(list) != 1 || list[0].Fault.Kind != fault.BlackholePort {
+			t.Errorf("run: %v, want the younger one", list)
+		}
+	})
 }

@@ -42,7 +42,7 @@ func directory(cs ...*local.Container) *local.Directory {
 	return local.NewDirectory(cs, "", local.Facts{})
 }
 
-func TestTarget(t *testing.T) {
+func TestTargetCheck20(t *testing.T) {
 	t.Parallel()
 	arn := "arn:aws:ecs:us-east-1:000000000000:task/ecs-local/" + local.TaskID("shop")
 	in := func(list ...fault.Namespace) fault.Target {

@@ -42,7 +42,7 @@ func keyOrder(t *testing.T, doc []byte) []string {
 // networks and stats; FaultInjectionEnabled always printed; RestartCount 0
 // printed. The tasks together have every key but Errors and Group, which are
 // never set here, and the times of the image's pull, which nobody knows.
-func TestKeyOrder(t *testing.T) {
+func TestKeyOrderCheck8(t *testing.T) {
 	t.Parallel()
 	r, ok := New(Options{}), must(t)
 	full := web(func(c *local.Container) {
@@ -102,7 +102,7 @@ func TestKeyOrder(t *testing.T) {
 // Check 10 of the agent's own: processors 0 and 1 of a container are shown as
 // 2; health is an empty object before the first result, and absent without a
 // health check.
-func TestSmallestLimitAndHealth(t *testing.T) {
+func TestSmallestLimitAndHealthCheck10(t *testing.T) {
 	t.Parallel()
 	for cpu, want := range map[float64]string{0: `{"CPU":2,"Memory":512}`, 1: `{"CPU":2,"Memory":512}`, 2: `{"CPU":2,"Memory":512}`, 3: `{"CPU":3,"Memory":512}`} {
 		c := web(func(c *local.Container) { c.CPU = cpu })
@@ -124,7 +124,7 @@ func TestSmallestLimitAndHealth(t *testing.T) {
 
 // Check 11 of the agent's own: in the network mode bridge the pause containers
 // of Service Connect come first in v4, the others stay in their order.
-func TestPauseContainersComeFirst(t *testing.T) {
+func TestPauseContainersComeFirstCheck11(t *testing.T) {
 	t.Parallel()
 	pause := func(id string) *local.Container {
 		return redis(func(c *local.Container) {
@@ -156,7 +156,7 @@ func TestPauseContainersComeFirst(t *testing.T) {
 
 // Check 12 of the agent's own: an interface with both versions of addresses
 // has no gateway of version 6, one with version 6 alone has.
-func TestInterfaceGateways(t *testing.T) {
+func TestInterfaceGatewaysCheck12(t *testing.T) {
 	t.Parallel()
 	dual := local.Network{
 		Name: "shop", MAC: "02:42:ac:12:00:05",
@@ -205,7 +205,7 @@ func TestInterfaceGateways(t *testing.T) {
 
 // Check 13 of the agent's own, as far as it can be here: unknown networks are
 // left out of a v4 document.
-func TestUnknownNetworksAreLeftOut(t *testing.T) {
+func TestUnknownNetworksAreLeftOutCheck13(t *testing.T) {
 	t.Parallel()
 	c := web(func(c *local.Container) { c.NetworkMode, c.Networks = "", nil })
 	if networks, ok := keys(t, must(t)(New(Options{}).Container(V4, task(c), c)))["Networks"]; ok {

@@ -65,7 +65,7 @@ func wantHeld(t *testing.T, r *scan.Refresher, want [3]int) {
 // settle lets a scan that is due go to its end.
 func settle() { time.Sleep(10 * time.Second) }
 
-func TestRefresher(t *testing.T) {
+func TestRefresherCheck24(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()

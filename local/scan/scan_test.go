@@ -52,7 +52,7 @@ var (
 	firstOne = step{change: one, want: []string{"new iam-ecs-1 shop-TaskApplication v1"}, reads: []string{"", info1, webPath}}
 )
 
-func TestScan(t *testing.T) {
+func TestScanChecks21To23(t *testing.T) {
 	t.Parallel()
 	for name, steps := range map[string][]step{
 		"first scan reads everything": {firstAll},
