@@ -351,7 +351,9 @@ func TestFaultsAreRealInContainers(t *testing.T) {
 			for _, member := range members {
 				for _, protocol := range []string{"tcp", "udp"} {
 					got := member.ping(t, protocol, peer.at(echoPort), 21, soon)
-					if median := time.Duration(got.Median) * time.Microsecond; got.Error != "" || median < more || median > more+tolerance {
+					median := time.Duration(got.Median) * time.Microsecond
+					t.Logf("round trip of %s: %s, asked for %s more than usual", protocol, median, more)
+					if got.Error != "" || median < more || median > more+tolerance {
 						t.Errorf("%s: %s takes %s (%s), want %s to %s", member.name, protocol, median, got.Error, more, more+tolerance)
 					}
 				}
