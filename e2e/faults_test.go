@@ -352,7 +352,7 @@ func TestFaultsAreRealInContainers(t *testing.T) {
 				for _, protocol := range []string{"tcp", "udp"} {
 					got := member.ping(t, protocol, peer.at(echoPort), 21, soon)
 					median := time.Duration(got.Median) * time.Microsecond
-					t.Logf("round trip of %s: %s, asked for %s more than usual", protocol, median, more)
+					t.Logf("round trip of %s: %s, with a delay of %s", protocol, median, more)
 					if got.Error != "" || median < more || median > more+tolerance {
 						t.Errorf("%s: %s takes %s (%s), want %s to %s", member.name, protocol, median, got.Error, more, more+tolerance)
 					}
