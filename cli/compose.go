@@ -160,7 +160,7 @@ func (c composeCommand) override(project composeFile, name string, given taskFac
 		set(varRegion, given.region)
 		set(varDefaultRegion, given.region)
 	}
-	set(varExecution, executionEnvironment(given.launchType))
+	set(varExecution, local.ExecutionEnvironment(given.launchType))
 	add(o, "environment", environment)
 	if service.NetworkMode == "" {
 		networks := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}

@@ -102,7 +102,7 @@ func (c execCommand) variables(ctx context.Context, s *service, token string) (v
 	v.addMetadata(url, endpoint)
 	v.add(varIMDSEndpoint, url)
 	v.addRegion(s.region())
-	v.add(varExecution, executionEnvironment(launch))
+	v.add(varExecution, local.ExecutionEnvironment(launch))
 	if s.credentials.Status().Mode == creds.ModeOffline {
 		v.add(varSTS, url)
 	}
@@ -218,15 +218,5 @@ func (c execCommand) credentialsPath(ctx context.Context, s *service, who local.
 			return "/v2/credentials/" + id, nil
 		case <-time.After(20 * time.Millisecond):
 		}
-	}
-}
-
-// executionEnvironment is what ECS puts into AWS_EXECUTION_ENV.
-func executionEnvironment(launchType string) string {
-	switch launchType {
-	case "EC2", "FARGATE":
-		return "AWS_ECS_" + launchType
-	default:
-		return "" // not known for the others
 	}
 }

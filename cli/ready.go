@@ -19,31 +19,21 @@ type readyCommand struct {
 
 // Run asks GET /readyz once.
 func (c readyCommand) Run(ctx context.Context, env environment) error {
-	if c.ControlListen == "" {
-		return misuse{fmt.Errorf("the control API is turned off (ECS_LOCAL_CONTROL_LISTEN is empty): give its address with --control-listen")}
-	}
-	url := "http://" + dialable(c.ControlListen) + "/readyz"
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	flags := controlFlags(c)
+	status, answer, err := flags.send(ctx, http.MethodGet, "/readyz", nil)
 	if err != nil {
-		return misuse{fmt.Errorf("%q is not an address like 127.0.0.1:51680: %w", c.ControlListen, err)}
+		return err
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("no answer from %s: is \"ecs-local serve\" running with this --control-listen? (%w)", url, err)
-	}
-	defer response.Body.Close()
 	var doc struct {
 		Parts map[string]struct {
 			Ready  bool
 			Reason string
 		}
 	}
-	if err := json.NewDecoder(response.Body).Decode(&doc); err != nil {
-		return fmt.Errorf("%s answered %s, which is not ecs-local's answer: %w", url, response.Status, err)
+	if err := json.Unmarshal(answer, &doc); err != nil {
+		return fmt.Errorf("%s answered %d %s, which is not ecs-local's answer: %w", flags.url("/readyz"), status, http.StatusText(status), err)
 	}
-	if response.StatusCode == http.StatusOK {
+	if status == http.StatusOK {
 		_, err := fmt.Fprintln(env.stdout, "ready")
 		return err
 	}

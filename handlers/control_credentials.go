@@ -149,9 +149,8 @@ func environmentOf(c *local.Container, t *local.Task) map[string]string {
 	if region := partOfARN(t.ARN, 3); region != "" {
 		env["AWS_REGION"], env["AWS_DEFAULT_REGION"] = region, region
 	}
-	switch t.LaunchType {
-	case "EC2", "FARGATE":
-		env["AWS_EXECUTION_ENV"] = "AWS_ECS_" + t.LaunchType
+	if execution := local.ExecutionEnvironment(t.LaunchType); execution != "" {
+		env["AWS_EXECUTION_ENV"] = execution
 	}
 	return env
 }

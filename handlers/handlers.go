@@ -138,13 +138,7 @@ func (s *server) ecsRouter() *mux.Router {
 	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
 		prefix := versions[v].prefix
 		for _, at := range []string{prefix, prefix + "/containers/{id}"} {
-			r.Handle(at, s.identified(v, containerMetadata))
-			r.Handle(at+"/task", s.identified(v, taskMetadata))
-			r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
-			r.Handle(at+"/stats", s.identified(v, containerStats))
-			r.Handle(at+"/task/stats", s.identified(v, taskStats))
-			r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
-			r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
+			s.ofContainer(r, v, at)
 		}
 	}
 
@@ -157,14 +151,7 @@ func (s *server) ecsRouter() *mux.Router {
 	// The agent's own form: an endpoint id, or a container's name. It comes
 	// last, so that the short forms above win over a container of that name.
 	for _, v := range []metadata.Version{metadata.V4, metadata.V3} {
-		at := versions[v].prefix + "/{id}"
-		r.Handle(at, s.identified(v, containerMetadata))
-		r.Handle(at+"/task", s.identified(v, taskMetadata))
-		r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
-		r.Handle(at+"/stats", s.identified(v, containerStats))
-		r.Handle(at+"/task/stats", s.identified(v, taskStats))
-		r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
-		r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
+		s.ofContainer(r, v, versions[v].prefix+"/{id}")
 	}
 
 	taskProtection, networkFault := s.taskProtection(), s.networkFault()
@@ -175,6 +162,17 @@ func (s *server) ecsRouter() *mux.Router {
 
 	r.NotFoundHandler = s.unrouted(ecsFamily)
 	return r
+}
+
+// ofContainer adds what metadata 3 and 4 have below the path of a container.
+func (s *server) ofContainer(r *mux.Router, v metadata.Version, at string) {
+	r.Handle(at, s.identified(v, containerMetadata))
+	r.Handle(at+"/task", s.identified(v, taskMetadata))
+	r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
+	r.Handle(at+"/stats", s.identified(v, containerStats))
+	r.Handle(at+"/task/stats", s.identified(v, taskStats))
+	r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
+	r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
 }
 
 // direct answers the paths without a variable part, which most requests have,

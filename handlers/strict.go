@@ -34,14 +34,7 @@ func (s *server) strictRouter() *mux.Router {
 	}
 
 	for _, v := range []metadata.Version{metadata.V3, metadata.V4} {
-		at := versions[v].prefix + "/{id:[^/]*}"
-		r.Handle(at, s.identified(v, containerMetadata))
-		r.Handle(at+"/task", s.identified(v, taskMetadata))
-		r.Handle(at+"/taskWithTags", s.identified(v, taskMetadataWithTags))
-		r.Handle(at+"/stats", s.identified(v, containerStats))
-		r.Handle(at+"/task/stats", s.identified(v, taskStats))
-		r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
-		r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
+		s.ofContainer(r, v, versions[v].prefix+"/{id:[^/]*}")
 	}
 
 	r.Handle("/api/{id:[^/]*}/task-protection/v1/state", s.taskProtection())

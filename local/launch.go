@@ -66,3 +66,14 @@ func (t *Task) NetworkModeOf(c *Container) string {
 	}
 	return cmp.Or(c.Labels[LabelNetworkMode], t.NetworkMode)
 }
+
+// ExecutionEnvironment is what ECS puts into AWS_EXECUTION_ENV for a launch
+// type; empty where that is not known.
+func ExecutionEnvironment(launchType string) string {
+	switch launchType {
+	case LaunchEC2, LaunchFargate:
+		return "AWS_ECS_" + launchType
+	default:
+		return ""
+	}
+}
