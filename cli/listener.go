@@ -53,7 +53,7 @@ func (s *server) listen(log *slog.Logger) error {
 	case err != nil:
 		return misuse{fmt.Errorf("listen on %q (%s): %w", s.address, s.flag, err)}
 	}
-	s.listener = listener
+	s.listener = lazyListener{listener}
 	s.http = &http.Server{
 		Handler:           limitBody(s.handler),
 		ReadHeaderTimeout: readTimeout,

@@ -31,8 +31,12 @@ type connection struct {
 // ConnContext is for http.Server.ConnContext of a server that answers requests
 // for tokens.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
-	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
-		conn = encrypted.NetConn()
+	for { // below *tls.Conn and the like
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = wrapped.NetConn()
 	}
 	return context.WithValue(ctx, connectionKey{}, &connection{conn: conn})
 }

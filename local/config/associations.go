@@ -13,7 +13,7 @@ var (
 	associationTypeRule = oneOf("gpu", "elastic-inference")
 	associationNameRule = matching(`[^\s/][^\s]*`, "a name without spaces, such as GPU-1f0a2b3c, that does not begin with /")
 	containerNameRule   = func(s string) string {
-		if namePattern.MatchString(s) {
+		if validName(s) {
 			return ""
 		}
 		return "the name of a container: letters, digits and _.-"

@@ -312,14 +312,19 @@ func suggest(name string, fields []field) string {
 
 // namePattern is what Docker allows in a container's name, and Compose in a
 // project's.
-var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
+var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// maxName is how long such a name may be.
+const maxName = 255
+
+func validName(name string) bool { return len(name) <= maxName && namePattern.MatchString(name) }
 
 // entries returns a reader of a map whose keys are names that the user
 // chooses.
 func (r *reader) entries(what string, read func(name string, v *value)) func(*value) {
 	return func(v *value) {
 		for _, p := range r.pairs(v) {
-			if !namePattern.MatchString(p.name) {
+			if !validName(p.name) {
 				r.problem(p.line, "%q cannot be the name of a %s: use letters, digits and _.-", p.name, what)
 				continue
 			}

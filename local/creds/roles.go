@@ -46,9 +46,13 @@ const (
 	longestSession  = 12 * time.Hour
 )
 
-// validName is what STS accepts as the name of a session and as a source
+var namePattern = regexp.MustCompile(`^[\w+=,.@-]+$`)
+
+// validName reports whether STS accepts the name of a session or a source
 // identity.
-var validName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+func validName(name string) bool {
+	return len(name) >= 2 && len(name) <= 64 && namePattern.MatchString(name)
+}
 
 func parseRoles(roles map[string]local.SessionOptions) (roleOptions, error) {
 	parsed := make(roleOptions, len(roles))
@@ -69,10 +73,10 @@ func checkSession(o local.SessionOptions) error {
 	if o.Duration != 0 && (o.Duration < time.Second || o.Duration > longestSession) {
 		return fmt.Errorf("duration %s is outside of what STS allows: use 15m to 12h, or less for short-lived tests", o.Duration)
 	}
-	if o.SessionName != "" && !validName.MatchString(o.SessionName) {
+	if o.SessionName != "" && !validName(o.SessionName) {
 		return fmt.Errorf("session name %q is not one: use 2 to 64 letters, digits and _+=,.@-", o.SessionName)
 	}
-	if o.SourceIdentity != "" && !validName.MatchString(o.SourceIdentity) {
+	if o.SourceIdentity != "" && !validName(o.SourceIdentity) {
 		return fmt.Errorf("source identity %q is not one: use 2 to 64 letters, digits and _+=,.@-", o.SourceIdentity)
 	}
 	if o.Policy != "" && !json.Valid([]byte(o.Policy)) {

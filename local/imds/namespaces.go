@@ -90,7 +90,7 @@ func later(a, b time.Time) time.Time {
 
 var (
 	namespaceName = regexp.MustCompile(`^` + namespacePrefix + `(0|[1-9]\d{0,9})$`)
-	taskID        = regexp.MustCompile(`^[0-9a-zA-Z_]{1,255}$`)
+	taskID        = regexp.MustCompile(`^[0-9a-zA-Z_]+$`)
 )
 
 const (
@@ -103,7 +103,7 @@ const (
 // validate returns what is wrong with the entry.
 func (r TaskRole) validate(path string) []Problem {
 	var p []Problem
-	if !taskID.MatchString(r.Task) {
+	if len(r.Task) > maxName || !taskID.MatchString(r.Task) {
 		p = append(p, Problem{path + ".task", mustTask})
 	}
 	if r.RoleType != TaskApplication && r.RoleType != TaskExecution {

@@ -20,6 +20,10 @@ const (
 	maxTags     = 50       // without those that AWS sets
 	maxTagValue = 256      // characters
 	maxHopLimit = 64
+
+	// maxName is how long names may be. A limit in a pattern instead would make
+	// the pattern, and with it the start of the program, slow.
+	maxName = 255
 )
 
 func idOf(prefix string) *regexp.Regexp {
@@ -51,7 +55,7 @@ var (
 	printable     = regexp.MustCompile(`^[ -~]+$`)
 	profileNames  = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
-	tagKeys = regexp.MustCompile(`^[0-9a-zA-Z\-_+=,.@:]{1,255}$`)
+	tagKeys = regexp.MustCompile(`^[0-9a-zA-Z\-_+=,.@:]+$`)
 )
 
 // Values of keys that have a fixed set of them.
@@ -134,7 +138,7 @@ const mustTagKey = "use at most 255 letters, digits and -_+=,.@:, and not ., .. 
 
 // validTagKey reports whether instance metadata can show a tag.
 func validTagKey(key string) bool {
-	return tagKeys.MatchString(key) && key != "." && key != ".." && key != "_index"
+	return len(key) <= maxName && tagKeys.MatchString(key) && key != "." && key != ".." && key != "_index"
 }
 
 func (c *checker) tags(tags map[string]string) {
