@@ -141,6 +141,60 @@ func (s *Service) PutTaskRoles(name string, roles ...TaskRole) error {
 	return nil
 }
 
+// SetRunningRoles makes these the roles of the tasks that run, in a namespace
+// where they are beside others. They outlast Reload and Reset; an entry of the
+// configuration goes before them. Only what differs from the last call is put
+// or removed, so that what was changed otherwise stays. The error names what
+// cannot be an entry; all others are.
+func (s *Service) SetRunningRoles(name string, roles ...TaskRole) error {
+	if !namespaceName.MatchString(name) {
+		return local.Errorf(local.Invalid, "%q is not a namespace: it %s", name, mustNamespace)
+	}
+	var problems Problems
+	want := map[string]TaskRole{}
+	for _, r := range roles {
+		if wrong := r.validate(name + "/" + r.key()); len(wrong) > 0 {
+			problems = append(problems, wrong...)
+			continue
+		}
+		want[r.key()] = r
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was := s.running[name]; !maps.Equal(was, want) {
+		s.running[name] = want
+		s.run(name, was, want)
+		s.changed()
+	}
+	if len(problems) > 0 {
+		return &local.Error{Code: local.Invalid, Msg: problems.Error()}
+	}
+	return nil
+}
+
+// run puts and removes what differs between two sets of roles.
+func (s *Service) run(name string, was, want map[string]TaskRole) {
+	n := s.namespaces[name]
+	if n == nil {
+		n = &namespace{roles: map[string]TaskRole{}}
+		s.namespaces[name] = n
+	}
+	explicit := map[string]bool{}
+	for _, r := range s.config.Namespaces[name] {
+		explicit[r.key()] = true
+	}
+	for key, r := range want {
+		if was[key] != r && !explicit[key] {
+			n.roles[key] = r
+		}
+	}
+	for key := range was {
+		if _, ok := want[key]; !ok && !explicit[key] {
+			delete(n.roles, key)
+		}
+	}
+}
+
 // DeleteTaskRole removes the entry of a task and a type of role. An entry that
 // does not exist is NotFound. The namespace stays when it was the last.
 func (s *Service) DeleteTaskRole(name, task, roleType string) error {
