@@ -116,7 +116,7 @@ func (r TaskRole) validate(path string) []Problem {
 }
 
 // PutTaskRoles adds or replaces entries of a namespace, which is made if it
-// does not exist. Their credentials follow with the next Refresh, which a
+// does not exist, and brought back if RemoveValue took it away. Their credentials follow with the next Refresh, which a
 // running Run does at once.
 func (s *Service) PutTaskRoles(name string, roles ...TaskRole) error {
 	if !namespaceName.MatchString(name) {
@@ -134,8 +134,13 @@ func (s *Service) PutTaskRoles(name string, roles ...TaskRole) error {
 		n = &namespace{roles: map[string]TaskRole{}}
 		s.namespaces[name] = n
 	}
+	dir := "meta-data/" + name
+	for _, p := range []string{dir, dir + "/info", dir + "/security-credentials"} {
+		delete(s.live.remove, p) // what is put is there
+	}
 	for _, r := range roles {
 		n.roles[r.key()] = r
+		delete(s.live.remove, dir+"/security-credentials/"+r.key())
 	}
 	s.changed()
 	return nil

@@ -219,6 +219,30 @@ func TestRotateTaskRole(t *testing.T) {
 	}
 }
 
+// TestPutBringsBack says that what is put is there, whatever was removed.
+func TestPutBringsBack(t *testing.T) {
+	t.Parallel()
+	entry := imds.TaskRole{Task: taskA, RoleType: imds.TaskApplication, Role: "web"}
+	s := serve(t, imds.Config{Namespaces: map[string][]imds.TaskRole{"iam-ecs-1": {entry}}}, (&counter{}).provide)
+	c := v2(t, s)
+	const dir = "iam-ecs-1/security-credentials"
+	for _, path := range []string{"iam-ecs-1", "iam-ecs-1/info", dir, dir + "/" + taskA + "-TaskApplication"} {
+		if err := s.RemoveValue(path); err != nil {
+			t.Fatal(err)
+		}
+		if c.status(path) != 404 {
+			t.Errorf("%s is there", path)
+		}
+		if err := errors.Join(s.PutTaskRoles("iam-ecs-1", entry), s.Refresh(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		c.keys(dir + "/" + taskA + "-TaskApplication")
+		if c.status(path) != 200 || len(c.info("iam-ecs-1").TaskCredentials) != 1 {
+			t.Errorf("%s does not come back", path)
+		}
+	}
+}
+
 func TestNamespaceErrors(t *testing.T) {
 	t.Parallel()
 	s := serve(t, imds.Config{}, (&counter{}).provide)

@@ -22,8 +22,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/time/rate"
 
@@ -119,9 +122,20 @@ type Failure struct {
 // Error says what could not be read, and why.
 func (f Failure) Error() string {
 	if f.Name == "" {
-		return fmt.Sprintf("read info of %s: %v", f.Namespace, f.Err)
+		return Printable(fmt.Sprintf("read info of %s: %v", f.Namespace, f.Err))
 	}
-	return fmt.Sprintf("read credentials %s of %s: %v", f.Name, f.Namespace, f.Err)
+	return Printable(fmt.Sprintf("read credentials %s of %s: %v", f.Name, f.Namespace, f.Err))
+}
+
+// Printable returns text with escapes in the place of what is no character to
+// print: names are what a service says they are, and a terminal would obey
+// some of them.
+func Printable(text string) string {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		quoted := strconv.Quote(text)
+		return quoted[1 : len(quoted)-1]
+	}
+	return text
 }
 
 // Unwrap returns the cause.
