@@ -59,6 +59,7 @@ type Client interface {
 
 // Options say how to scan.
 type Options struct {
+	// Client reads the service. There must be one.
 	Client Client
 	// Limiter is asked before every request. Nil: DefaultRate, burst 1. What
 	// the client does on its own, tokens and retries, is not counted.
@@ -80,6 +81,9 @@ type Scanner struct {
 
 // New makes a Scanner that has read nothing yet.
 func New(opts Options) *Scanner {
+	if opts.Client == nil {
+		panic("scan: Options.Client is nil: imdsclient.New makes one")
+	}
 	s := &Scanner{client: opts.Client, limiter: opts.Limiter, log: opts.Log}
 	if s.limiter == nil {
 		s.limiter = rate.NewLimiter(DefaultRate, 1)
