@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/google/go-cmp/cmp"
 
@@ -487,6 +488,38 @@ func TestScanLogTellsWhatChanges(t *testing.T) {
 	}
 	if want := "namespace=iam-ecs-3 credentials=b-TaskApplication role=arn:aws:iam::1:role/no"; !strings.Contains(out.String(), want) {
 		t.Errorf("the role that cannot be assumed is not named: %s", &out)
+	}
+}
+
+func TestScansAreMeasured(t *testing.T) {
+	t.Parallel()
+	set := metrics.NewSet()
+	m := newScanMetrics(set)
+	m.report(scan.Report{Took: time.Second, Namespaces: 9, Credentials: 8, Changed: 3, Failures: 2, Requests: 11})
+	m.report(scan.Report{Took: 250 * time.Millisecond, Namespaces: 4, Credentials: 6, Changed: 1, Failures: 5, Requests: 7, Err: local.Errorf(local.Denied, "off")})
+	var page bytes.Buffer
+	set.WritePrometheus(&page)
+	want := strings.Join([]string{
+		"ecs_local_scan_credentials 6",
+		"ecs_local_scan_credentials_changed_total 4",
+		"ecs_local_scan_duration_seconds 0.25",
+		"ecs_local_scan_failures_total 7",
+		"ecs_local_scan_namespaces 4",
+		"ecs_local_scan_requests_total 18",
+		"ecs_local_scans_failed_total 1",
+		"ecs_local_scans_total 2",
+	}, "\n") + "\n"
+	if diff := cmp.Diff(want, page.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	docs, err := os.ReadFile("../docs/endpoints.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(want) {
+		if name, _, _ := strings.Cut(line, " "); !strings.Contains(string(docs), "`"+name+"`") {
+			t.Errorf("%s is not documented", name)
+		}
 	}
 }
 
