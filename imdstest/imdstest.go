@@ -44,6 +44,9 @@ type Options struct {
 	// namespaces.
 	Config imds.Config
 	// Provider obtains credentials. Nil: they are made up and last six hours.
+	// It is asked when the server starts and for each change, not again when
+	// credentials come to their end: Rotate and RotateTaskRole do that. What it
+	// fails to obtain is told as an impossible change is; local.Denied is not.
 	Provider imds.Provider
 	// Log gets a line for each request. Nil: there is none.
 	Log *slog.Logger
