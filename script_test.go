@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript runs the command line as a user would: one readable file a
-// subject. A script has two free addresses, $ADDRESS and $CONTROL, and these
-// commands beside those of testscript:
+// subject. A script has three free addresses, $ADDRESS, $CONTROL and $LATER,
+// and these commands beside those of testscript:
 //
 //	await COMMAND ARGS…       runs a command until it succeeds, 10 seconds at most
 //	http METHOD URL [BODY]    sends a request that must succeed
@@ -39,7 +39,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("EXAMPLES", examples)
-			for _, name := range []string{"ADDRESS", "CONTROL"} {
+			for _, name := range []string{"ADDRESS", "CONTROL", "LATER"} {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					return err

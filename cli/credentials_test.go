@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ecs-local/ecs-local/local"
 )
 
 // served is the answer of a credentials endpoint.
@@ -123,4 +125,47 @@ func TestRotation(t *testing.T) {
 	before = keys()
 	s.send("POST", "/v1/credentials/rotate", "")
 	changed(before, paths...)
+}
+
+// A task's first request waits for credentials that STS is slow to give, and a
+// role that STS refuses is named in the log, with what to do.
+func TestTaskCredentialsFromASlowSTS(t *testing.T) {
+	a := newAmazon(t)
+	calls := map[string]int{}
+	a.refuse = func(form map[string]string) (int, string, string) {
+		if form["Action"] != "AssumeRole" {
+			return 0, "", ""
+		}
+		calls[form["RoleArn"]]++
+		if strings.HasSuffix(form["RoleArn"], "/refused") {
+			return 403, "AccessDenied", "not authorized"
+		}
+		time.Sleep(400 * time.Millisecond)
+		return 0, "", ""
+	}
+	developer(t, a, "", keysProfile, nil)
+	const tasks = "tasks:\n  shop:\n    containers: { web: { image: web } }\n"
+	file := writeConfigFile(t, tasks)
+	s := start(t, "--credentials", "sts", "--config", file)
+	get(t, s.url+"/creds", 200) // STS knows who we are
+	write(t, file, tasks+"    task-role: arn:aws:iam::111122223333:role/slow\n    execution-role: arn:aws:iam::111122223333:role/refused\n")
+	eventually(t, "the paths", func() bool { return len(s.paths("shop")) == 2 })
+	get(t, s.url+s.paths("shop")["TaskApplication"], 200)
+	get(t, s.url+s.paths("shop")["TaskExecution"], 503)
+
+	id := local.TaskID("shop")
+	const ns = "/latest/meta-data/iam-ecs-1/"
+	get(t, s.url+ns+"security-credentials/"+id+"-TaskExecution", 404)
+	info := decode[struct {
+		TaskCredentials map[string]struct{ RoleARN, Code string }
+	}](t, get(t, s.url+ns+"info", 200)).TaskCredentials
+	if got := info[id+"-TaskExecution"]; got.Code != "AssumeRoleUnauthorizedAccess" || got.RoleARN != "arn:aws:iam::111122223333:role/refused" {
+		t.Errorf("info %+v", info)
+	}
+	s.await(`msg="role cannot be assumed" role="arn:aws:iam::111122223333:role/refused for iam-ecs-1/` + id + `-TaskExecution" reason=".*trust policy`)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n := calls["arn:aws:iam::111122223333:role/slow"]; n != 1 {
+		t.Errorf("%d calls for one role", n)
+	}
 }

@@ -149,7 +149,7 @@ func (c serverFlags) newInstance(s *service, secret []byte, counted *scanMetrics
 		i.close()
 		return nil, err
 	}
-	i.roles = &taskRoles{runtime: s.containers, service: i.service, settings: s.settings, refresher: i.refresher, own: i.private != nil, secret: secret, arn: s.roleARN, log: log}
+	i.roles = &taskRoles{runtime: s.containers, service: i.service, refresher: i.refresher, own: i.private != nil, secret: secret, arn: s.roleARN, log: log}
 	return i, nil
 }
 
@@ -163,9 +163,7 @@ func (i *instance) close() {
 func (i *instance) apply(l loaded) {
 	if err := i.service.Reload(l.imds); err != nil {
 		i.log.Error("instance metadata not loaded; the old one stays in force", slog.String("error", err.Error()))
-		return
 	}
-	i.roles.refeed()
 }
 
 // run keeps everything up to date until the context ends.

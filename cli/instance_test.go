@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/google/go-cmp/cmp"
 
@@ -168,11 +169,21 @@ func TestServePutsTheRolesOfTasksIntoTheNamespace(t *testing.T) {
 	eventually(t, "the role", there)
 	eventually(t, "its credentials", func() bool { return status(t, s.url+s.paths("blog")["TaskApplication"]) == 200 })
 
+	// Neither takes it away for a moment, or gives it other keys.
+	before := keyID(t, get(t, leaf, 200))
+	kept := func(after string) {
+		t.Helper()
+		if keyID(t, get(t, leaf, 200)) != before {
+			t.Errorf("other keys after a %s", after)
+		}
+	}
 	s.send("POST", "/v1/reset", "")
-	eventually(t, "the role after a reset", there)
+	kept("reset")
 	write(t, file, taskConfig+"  tags: { Name: web }\n")
 	s.await(`msg="configuration loaded"`)
-	eventually(t, "the role after a reload", there)
+	eventually(t, "the reload", func() bool { return status(t, s.url+"/latest/meta-data/tags/instance/Name") == 200 })
+	kept("reload")
+	get(t, s.url+s.paths("blog")["TaskApplication"], 200)
 	write(t, file, strings.Replace(taskConfig, "    task-role: blog-role\n", "", 1))
 	eventually(t, "the end of the role", func() bool { return status(t, leaf) == http.StatusNotFound })
 	eventually(t, "the end of its path", func() bool { return len(s.paths("blog")) == 0 })
@@ -449,16 +460,65 @@ func TestScanLogTellsWhatChanges(t *testing.T) {
 	log, flush := newLog(&out, "info", "text")
 	s := scanLog{log: log}
 	lines := func() int { flush(); return strings.Count(out.String(), "\n") }
+	one := scan.Failure{Namespace: "iam-ecs-1", Err: local.Errorf(local.NotFound, "absent")}
+	two := scan.Failure{Namespace: "iam-ecs-2", Name: "a-TaskExecution", Err: local.Errorf(local.NotFound, "gone too")}
+	refused := scan.Entry{Namespace: "iam-ecs-3", Key: scan.Key{TaskID: "b", RoleType: scan.TaskApplication}, RoleARN: "arn:aws:iam::1:role/no"}
 	for i, step := range []struct {
 		report scan.Report
 		lines  int
+		says   string // in the last line
 	}{
-		{scan.Report{}, 0}, {scan.Report{Changed: 1}, 1}, {scan.Report{}, 1}, {scan.Report{Failures: 1}, 2}, {scan.Report{Failures: 2}, 2},
-		{scan.Report{Err: local.Errorf(local.Denied, "off"), Failures: 1}, 3}, {scan.Report{Err: local.Errorf(local.Denied, "off"), Failures: 1}, 3},
-		{scan.Report{}, 4}, {scan.Report{}, 4},
+		{scan.Report{}, 0, ""}, {scan.Report{Changed: 1}, 1, "changed=1"}, {scan.Report{}, 1, ""},
+		{scan.Report{Failures: 1, Failed: []scan.Failure{one}}, 2, "read info of iam-ecs-1: absent"},
+		{scan.Report{Failures: 1, Failed: []scan.Failure{one}}, 2, ""},
+		{scan.Report{Failures: 2, Failed: []scan.Failure{one, two}}, 3, "read credentials a-TaskExecution of iam-ecs-2: gone too"},
+		{scan.Report{Err: local.Errorf(local.Denied, "off"), Failures: 1}, 4, "reason=off"},
+		{scan.Report{Err: local.Errorf(local.Denied, "off"), Failures: 1}, 4, ""},
+		{scan.Report{}, 5, "failures=0"}, {scan.Report{}, 5, ""},
+		{scan.Report{Denied: 1, DeniedRoles: []scan.Entry{refused}}, 7, "denied=1"}, {scan.Report{}, 7, ""},
 	} {
-		if s.report(step.report); lines() != step.lines {
+		s.report(step.report)
+		if lines() != step.lines {
 			t.Errorf("step %d: %d lines, want %d:\n%s", i, lines(), step.lines, &out)
+		}
+		all := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if last := all[len(all)-1]; !strings.Contains(last, step.says) {
+			t.Errorf("step %d: %s, want %q", i, last, step.says)
+		}
+	}
+	if want := "namespace=iam-ecs-3 credentials=b-TaskApplication role=arn:aws:iam::1:role/no"; !strings.Contains(out.String(), want) {
+		t.Errorf("the role that cannot be assumed is not named: %s", &out)
+	}
+}
+
+func TestScansAreMeasured(t *testing.T) {
+	t.Parallel()
+	set := metrics.NewSet()
+	m := newScanMetrics(set)
+	m.report(scan.Report{Took: time.Second, Namespaces: 9, Credentials: 8, Changed: 3, Failures: 2, Requests: 11})
+	m.report(scan.Report{Took: 250 * time.Millisecond, Namespaces: 4, Credentials: 6, Changed: 1, Failures: 5, Requests: 7, Err: local.Errorf(local.Denied, "off")})
+	var page bytes.Buffer
+	set.WritePrometheus(&page)
+	want := strings.Join([]string{
+		"ecs_local_scan_credentials 6",
+		"ecs_local_scan_credentials_changed_total 4",
+		"ecs_local_scan_duration_seconds 0.25",
+		"ecs_local_scan_failures_total 7",
+		"ecs_local_scan_namespaces 4",
+		"ecs_local_scan_requests_total 18",
+		"ecs_local_scans_failed_total 1",
+		"ecs_local_scans_total 2",
+	}, "\n") + "\n"
+	if diff := cmp.Diff(want, page.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	docs, err := os.ReadFile("../docs/endpoints.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(want) {
+		if name, _, _ := strings.Cut(line, " "); !strings.Contains(string(docs), "`"+name+"`") {
+			t.Errorf("%s is not documented", name)
 		}
 	}
 }

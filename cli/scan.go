@@ -7,8 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/time/rate"
 
@@ -28,7 +28,7 @@ type scanCommand struct {
 // Run scans once, or until it is interrupted.
 func (c scanCommand) Run(ctx context.Context, env environment) error {
 	switch {
-	case c.Rate <= 0:
+	case !(c.Rate > 0): // what is not a number, too
 		return misuse{fmt.Errorf("--rate %v: give a number above 0", c.Rate)}
 	case c.Interval <= 0:
 		return misuse{fmt.Errorf("--interval %v: give a time above 0", c.Interval)}
@@ -39,16 +39,17 @@ func (c scanCommand) Run(ctx context.Context, env environment) error {
 	}
 	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	scanner := scan.New(scan.Options{Client: client, Limiter: rate.NewLimiter(rate.Limit(c.Rate), 1), Log: log})
-	said := ""
-	for first := true; ; first = false {
+	said, printed, table := "", false, scanTable{w: env.stdout}
+	for {
 		result, err := scanner.Scan(ctx)
 		if ctx.Err() != nil && c.Watch {
 			return nil
 		}
-		if first && err == nil || changed(result) {
-			if err := c.print(env.stdout, newScanDocument(result, c.ShowSecrets), first); err != nil {
+		if !printed && err == nil || changed(result) {
+			if err := c.print(&table, newScanDocument(result, c.ShowSecrets)); err != nil {
 				return err
 			}
+			printed = true
 		}
 		if !c.Watch && err != nil {
 			return err
@@ -166,35 +167,62 @@ func masked(s string) string {
 	return "****" + s[len(s)-shown:]
 }
 
-func (c scanCommand) print(w io.Writer, d scanDocument, first bool) error {
+func (c scanCommand) print(t *scanTable, d scanDocument) error {
 	if c.Output == "json" {
-		e := json.NewEncoder(w)
+		e := json.NewEncoder(t.w)
 		if !c.Watch {
 			e.SetIndent("", "  ")
 		}
 		e.SetEscapeHTML(false)
 		return e.Encode(d)
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if first {
-		fmt.Fprintln(t, "NAMESPACE\tTASK\tROLE TYPE\tSTATE\tROLE\tACCESS KEY\tSECRET KEY\tTOKEN\tEXPIRES")
+	var rows [][]string
+	if t.widths == nil {
+		rows = append(rows, []string{"NAMESPACE", "TASK", "ROLE TYPE", "STATE", "ROLE", "ACCESS KEY", "SECRET KEY", "TOKEN", "EXPIRES"})
 	}
 	for _, e := range d.Credentials {
-		fmt.Fprintf(t, "%s\t%s\t%s\tdelivered\t%s\t%s\t%s\t%s\t%s\n", e.Namespace, e.TaskID, e.RoleType, dash(e.RoleARN),
-			e.AccessKeyID, e.SecretAccessKey, e.Token, e.Expiration.Format(time.RFC3339))
+		rows = append(rows, e.row("delivered", e.AccessKeyID, e.SecretAccessKey, e.Token, e.Expiration.Format(time.RFC3339)))
 	}
 	for _, e := range d.Denied {
-		e.row(t, "denied")
+		rows = append(rows, e.row("denied", "-", "-", "-", "-"))
 	}
 	for _, e := range d.Gone {
-		e.row(t, "gone")
+		rows = append(rows, e.row("gone", "-", "-", "-", "-"))
 	}
-	return t.Flush()
+	return t.print(rows)
 }
 
-// row writes a line for what has no credentials.
-func (e scanEntry) row(w io.Writer, state string) {
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t-\t-\t-\t-\n", e.Namespace, e.TaskID, e.RoleType, state, dash(e.RoleARN))
+// row is a line about an entry.
+func (e scanEntry) row(state string, keys ...string) []string {
+	return append([]string{e.Namespace, e.TaskID, e.RoleType, state, dash(e.RoleARN)}, keys...)
+}
+
+// scanTable writes rows below each other, also those that come later.
+type scanTable struct {
+	w      io.Writer
+	widths []int // of the columns so far; nil before the first rows
+}
+
+func (t *scanTable) print(rows [][]string) error {
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = scan.Printable(cell)
+			if i == len(t.widths) {
+				t.widths = append(t.widths, 0)
+			}
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	var text strings.Builder
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			line += cell + strings.Repeat(" ", t.widths[i]-utf8.RuneCountInString(cell)+2)
+		}
+		text.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	_, err := io.WriteString(t.w, text.String())
+	return err
 }
 
 func dash(s string) string {

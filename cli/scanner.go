@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -46,17 +47,26 @@ type scanLog struct {
 	failing string // why, while the scans fail
 }
 
-func (s *scanLog) report(r scan.Report) {
-	failing := ""
-	switch {
-	case r.Err != nil:
-		failing = r.Err.Error()
-	case r.Failures > 0:
-		failing = "some credentials cannot be read"
+// reason names everything that a scan could not read.
+func reason(r scan.Report) string {
+	if r.Err != nil {
+		return r.Err.Error()
 	}
+	failed := make([]string, len(r.Failed))
+	for i, f := range r.Failed {
+		failed[i] = f.Error()
+	}
+	return strings.Join(failed, "; ")
+}
+
+func (s *scanLog) report(r scan.Report) {
+	failing := reason(r)
 	attributes := []any{
 		slog.Int("namespaces", r.Namespaces), slog.Int("credentials", r.Credentials), slog.Int("changed", r.Changed), slog.Int("gone", r.Gone),
 		slog.Int("denied", r.Denied), slog.Int("failures", r.Failures), slog.Int("requests", r.Requests), slog.Duration("took", r.Took),
+	}
+	for _, d := range r.DeniedRoles {
+		s.log.Warn("role of a task cannot be assumed", slog.String("namespace", d.Namespace), slog.String("credentials", d.String()), slog.String("role", d.RoleARN))
 	}
 	switch {
 	case failing != "" && failing != s.failing:

@@ -289,7 +289,6 @@ func (s *service) region() string {
 // reset brings back what belongs to the configuration, after the control API
 // has made it all there is.
 func (s *service) reset() {
-	s.instance.roles.refeed()
 	s.protection.Reset()
 	s.endFaults(context.Background())
 }

@@ -27,7 +27,6 @@ const labelNamespace = "iam-ecs-1"
 type taskRoles struct {
 	runtime   *source
 	service   *imds.Service
-	settings  *settings
 	refresher *scan.Refresher
 	own       bool   // the refresher scans our own service
 	secret    []byte // makes ids
@@ -36,8 +35,8 @@ type taskRoles struct {
 
 	ids atomic.Pointer[taskIDs]
 
-	mu  sync.Mutex
-	fed map[scan.Key]string // what is in the namespace because of us → role
+	mu   sync.Mutex
+	said string // what is wrong with roles, as far as the log says it
 }
 
 var _ handlers.TaskCredentials = (*taskRoles)(nil)
@@ -67,52 +66,27 @@ func (t *taskRoles) run(ctx context.Context) {
 	}
 }
 
-// refeed puts all roles into the namespace again, after the service has
-// forgotten them.
-func (t *taskRoles) refeed() {
-	t.mu.Lock()
-	t.fed = nil
-	t.mu.Unlock()
-	t.feed()
-}
-
-// feed makes the namespace hold the roles of the tasks that run. It touches
-// only what has changed, so that what the control API did stays.
+// feed makes the namespace hold the roles of the tasks that run.
 func (t *taskRoles) feed() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	dir, _ := t.runtime.Current()
-	want := map[scan.Key]string{}
+	var roles []imds.TaskRole
 	for _, task := range dir.Tasks() {
 		for _, roleType := range []string{scan.TaskApplication, scan.TaskExecution} {
 			if role := roleOf(task, roleType); role != "" {
-				want[keyOf(task, roleType)] = role
+				roles = append(roles, imds.TaskRole{Task: keyOf(task, roleType).TaskID, RoleType: roleType, Role: role})
 			}
 		}
 	}
-	for _, r := range t.settings.current().imds.Namespaces[labelNamespace] {
-		delete(want, scan.Key{TaskID: r.Task, RoleType: r.RoleType}) // the file is explicit
+	wrong := ""
+	if err := t.service.SetRunningRoles(labelNamespace, roles...); err != nil {
+		wrong = local.MessageOf(err)
 	}
-	if t.fed == nil {
-		t.fed = map[scan.Key]string{}
+	if wrong != "" && wrong != t.said {
+		t.log.Warn("role of a task not put into its namespace", slog.String("reason", wrong))
 	}
-	for key, role := range want {
-		if t.fed[key] == role {
-			continue
-		}
-		t.fed[key] = role
-		err := t.service.PutTaskRoles(labelNamespace, imds.TaskRole{Task: key.TaskID, RoleType: key.RoleType, Role: role})
-		if err != nil {
-			t.log.Warn("role of a task not put into its namespace", slog.String("task", key.TaskID), slog.String("reason", local.MessageOf(err)))
-		}
-	}
-	for key := range t.fed {
-		if _, ok := want[key]; !ok {
-			delete(t.fed, key)
-			// Gone already is as good.
-			_ = t.service.DeleteTaskRole(labelNamespace, key.TaskID, key.RoleType)
-		}
-	}
+	t.said = wrong
 }
 
 // roleOf returns the role of a task that runs, or "".
@@ -184,13 +158,14 @@ func (t *taskRoles) Get(id string) (local.Credentials, *local.Task, error) {
 	}
 }
 
-// Deliver implements handlers.TaskCredentials: our own service is scanned at
-// once. Another's is left to its interval.
+// Deliver implements handlers.TaskCredentials: our own service is scanned once
+// it has what it is asking for. Another's is left to its interval.
 func (t *taskRoles) Deliver(ctx context.Context) {
 	if !t.own {
 		return
 	}
 	t.feed()
+	_ = t.service.Refresh(ctx) // what failed is logged, and the rest is there
 	if err := t.refresher.Now(ctx); err != nil {
 		t.log.Debug("task credentials not delivered in time", slog.String("reason", err.Error()))
 	}

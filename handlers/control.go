@@ -175,10 +175,14 @@ func (c *control) router() *mux.Router {
 	r.Handle("/v1/faults/network", c.get(c.networkFaults))
 	r.Handle("/v1/reset", c.on(verb{http.MethodPost, c.instance(c.reset)}))
 
-	r.NotFoundHandler = c.get(func(*http.Request) (any, error) {
-		return nil, local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API")
-	})
+	r.NotFoundHandler = http.HandlerFunc(c.nothing)
 	return r
+}
+
+// nothing answers every method on a path that does not exist.
+func (c *control) nothing(w http.ResponseWriter, r *http.Request) {
+	c.answer(w, r, controlDialect, record{family: controlDialect.family, route: routeOf(r)}, time.Now(), nil,
+		local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API"))
 }
 
 // outsiders refuses the containers that ecs-local serves: they must not steer

@@ -249,6 +249,9 @@ func TestControlManagesNamespaces(t *testing.T) {
 		t.Errorf("Allow %q", allow)
 	}
 	s.check("GET", entry+"/rotate", "", 405, "use POST")
+	for _, method := range []string{"GET", "PUT", "POST", "DELETE", "PATCH"} { // no method helps where nothing is
+		s.check(method, "/v1/namespaces/iam-ecs-1", "", 404, "there is nothing at this path: see docs/endpoints.md")
+	}
 	s.check("DELETE", entry, "", 204, "")
 	s.check("DELETE", entry, "", 404, "has no credentials")
 	if status, _ := s.get(leaf); status != 404 {

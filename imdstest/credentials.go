@@ -13,25 +13,20 @@ import (
 // life is how long made-up credentials last: as long as real ones.
 const life = 6 * time.Hour
 
-// madeUp returns a provider of credentials that are good for nothing but have
-// the form of real ones.
-func madeUp(account, partition string) imds.Provider {
-	if account == "" {
-		account = local.DefaultAccount
+// madeUp provides credentials that are good for nothing but have the form of
+// real ones.
+func (s *Server) madeUp(_ context.Context, a imds.Ask) (local.Credentials, error) {
+	arn := ""
+	if !a.Role.Session() {
+		arn = s.arn(a.Role)
 	}
-	return func(_ context.Context, a imds.Ask) (local.Credentials, error) {
-		arn := a.Role.ARN
-		if a.Role.Name != "" {
-			arn = local.RoleARN(partition, account, a.Role.Name)
-		}
-		return local.Credentials{
-			RoleARN:         arn,
-			AccessKeyID:     "ASIAIMDSTEST" + rand.Text()[:8],
-			SecretAccessKey: base64.StdEncoding.EncodeToString(random(30)),
-			SessionToken:    "IMDSTEST" + base64.StdEncoding.EncodeToString(random(96)),
-			Expiration:      time.Now().UTC().Add(life).Truncate(time.Second),
-		}, nil
-	}
+	return local.Credentials{
+		RoleARN:         arn,
+		AccessKeyID:     "ASIAIMDSTEST" + rand.Text()[:8],
+		SecretAccessKey: base64.StdEncoding.EncodeToString(random(30)),
+		SessionToken:    "IMDSTEST" + base64.StdEncoding.EncodeToString(random(96)),
+		Expiration:      time.Now().UTC().Add(life).Truncate(time.Second),
+	}, nil
 }
 
 func random(n int) []byte {

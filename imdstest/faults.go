@@ -2,6 +2,8 @@ package imdstest
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +26,7 @@ const tokenPath = "/latest/api/token"
 type faults struct {
 	next   http.Handler
 	closed chan struct{}
+	close  func() // ends delays; may be called again
 
 	mu      sync.Mutex
 	list    []*fault
@@ -45,11 +48,10 @@ type fault struct {
 
 func newFaults(next http.Handler) *faults {
 	f := &faults{next: next, closed: make(chan struct{}), issued: map[string]bool{}, expired: map[string]bool{}}
+	f.close = sync.OnceFunc(func() { close(f.closed) })
 	f.reset()
 	return f
 }
-
-func (f *faults) close() { close(f.closed) }
 
 func (f *faults) reset() {
 	f.mu.Lock()
@@ -57,10 +59,21 @@ func (f *faults) reset() {
 	f.list, f.counts = nil, map[string]int{}
 }
 
-func (f *faults) add(n *fault) {
+// add adds a fault, unless no request could ever have it.
+func (f *faults) add(n *fault) error {
+	switch {
+	case n.left < 0:
+		return fmt.Errorf("%d requests: give a number above 0, or Always", n.left)
+	case n.status != 0 && (n.status < 200 || n.status > 599):
+		return fmt.Errorf("the status %d is not that of an answer: give one from 200 to 599", n.status)
+	case !strings.HasPrefix(n.pattern, "/") && !strings.HasPrefix(n.pattern, "*"):
+		return fmt.Errorf("no path is like %q: begin with a slash, as in /latest/meta-data/instance-id, or with *", n.pattern)
+	}
+	n.pattern = path.Clean(n.pattern) // as the paths that are counted
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.list = append(f.list, n)
+	return nil
 }
 
 // clean brings a path into the form in which it is counted.
@@ -170,29 +183,41 @@ func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Fail answers the next requests with a status: count of them, or Always. The
 // pattern is a path from the root, in which * stands for any characters,
-// slashes too: /latest/meta-data/iam-ecs-*. 404 is that of a path that does
-// not exist; every other answer is empty.
+// slashes too: /latest/meta-data/iam-ecs-*. A slash at the end does not count.
+// 404 is that of a path that does not exist; every other answer is empty.
 func (s *Server) Fail(pattern string, status, count int) {
-	s.faults.add(&fault{pattern: pattern, status: status, left: count})
+	s.helper()
+	if status == 0 {
+		s.check(errors.New("the status 0 is not that of an answer: give one from 200 to 599"))
+		return
+	}
+	s.check(s.faults.add(&fault{pattern: pattern, status: status, left: count}))
 }
 
 // BadJSON cuts answers in half, so that no document is whole.
 func (s *Server) BadJSON(pattern string, count int) {
-	s.faults.add(&fault{pattern: pattern, cut: true, left: count})
+	s.helper()
+	s.check(s.faults.add(&fault{pattern: pattern, cut: true, left: count}))
 }
 
 // Slow delays answers.
 func (s *Server) Slow(pattern string, delay time.Duration, count int) {
-	s.faults.add(&fault{pattern: pattern, delay: delay, left: count})
+	s.helper()
+	s.check(s.faults.add(&fault{pattern: pattern, delay: delay, left: count}))
 }
 
-// Drop ends connections without an answer.
+// Drop ends connections without an answer. Go's client sends a GET again when
+// that happens to a connection that it had kept: it counts as another request.
 func (s *Server) Drop(pattern string, count int) {
-	s.faults.add(&fault{pattern: pattern, drop: true, left: count})
+	s.helper()
+	s.check(s.faults.add(&fault{pattern: pattern, drop: true, left: count}))
 }
 
 // RefuseTokens answers requests for tokens with 403 until Heal or Reset.
-func (s *Server) RefuseTokens() { s.Fail(tokenPath, http.StatusForbidden, Always) }
+func (s *Server) RefuseTokens() {
+	s.helper()
+	s.Fail(tokenPath, http.StatusForbidden, Always)
+}
 
 // ExpireTokens ends all tokens that were given out. Requests with one of them
 // are answered with 401; a new token is good.

@@ -21,6 +21,7 @@
 package imdstest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,9 @@ type Options struct {
 	// namespaces.
 	Config imds.Config
 	// Provider obtains credentials. Nil: they are made up and last six hours.
+	// It is asked when the server starts and for each change, not again when
+	// credentials come to their end: Rotate and RotateTaskRole do that. What it
+	// fails to obtain is told as an impossible change is; local.Denied is not.
 	Provider imds.Provider
 	// Log gets a line for each request. Nil: there is none.
 	Log *slog.Logger
@@ -54,31 +58,43 @@ type Server struct {
 	service *imds.Service
 	http    *httptest.Server
 	broken  func(error) // what to do with a change that cannot be
+	helper  func()      // leaves a method out of the lines that a test names
 	faults  *faults
-	role    string // the instance's
+	role    string                  // the instance's
+	arn     func(local.Role) string // of a role that may be a name
 
 	mu     sync.Mutex
-	denied map[local.Role]bool
+	denied map[string]bool // by ARN
 }
 
 // New starts a server that ends with the test.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	s, err := Start(o, func(err error) { t.Errorf("change the instance metadata service: %v", err) })
+	s, err := Start(o, func(err error) {
+		t.Helper()
+		t.Errorf("change the instance metadata service: %v", err)
+	})
 	if err != nil {
 		t.Fatalf("start the instance metadata service: %v", err)
 	}
+	s.helper = t.Helper
 	t.Cleanup(s.Close)
 	return s
 }
 
 // Start starts a server where there is no test, as in an example. Close ends
-// it. broken is told of a change that a real instance could not have.
+// it. broken is told of a change that a real instance could not have; nil
+// panics then.
 func Start(o Options, broken func(error)) (*Server, error) {
-	s := &Server{denied: map[local.Role]bool{}, broken: broken, role: o.Config.Role}
+	if broken == nil {
+		broken = func(err error) { panic(fmt.Sprintf("imdstest: change the instance metadata service: %v", err)) }
+	}
+	account, partition := cmp.Or(o.Config.Instance.AccountID, local.DefaultAccount), local.Partition(o.Config.Instance.Region)
+	s := &Server{denied: map[string]bool{}, broken: broken, helper: func() {}, role: o.Config.Role}
+	s.arn = func(r local.Role) string { return cmp.Or(r.ARN, local.RoleARN(partition, account, r.Name)) }
 	provider := o.Provider
 	if provider == nil {
-		provider = madeUp(o.Config.Instance.AccountID, local.Partition(o.Config.Instance.Region))
+		provider = s.madeUp
 	}
 	service, err := imds.New(o.Config, imds.Deps{Provider: s.deniable(provider)})
 	if err != nil {
@@ -100,7 +116,8 @@ func Start(o Options, broken func(error)) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the server and what it still delays.
+// Close ends the server and what it still delays: nobody answers from then on.
+// It may be called before the test ends, and more than once.
 func (s *Server) Close() {
 	s.faults.close()
 	s.http.CloseClientConnections()
@@ -143,6 +160,7 @@ func (s *Server) Environment() map[string]string {
 
 // check reports a change that could not be made.
 func (s *Server) check(err error) {
+	s.helper()
 	if err != nil {
 		s.broken(err)
 	}
@@ -150,11 +168,15 @@ func (s *Server) check(err error) {
 
 // Set puts a value at a path: relative to meta-data/ unless it begins with
 // meta-data/ or dynamic/, or is user-data.
-func (s *Server) Set(path, value string) { s.check(s.service.SetValue(path, []byte(value))) }
+func (s *Server) Set(path, value string) {
+	s.helper()
+	s.check(s.service.SetValue(path, []byte(value)))
+}
 
 // Remove removes a value, or a directory with all that is in it. What is not
 // there is removed already.
 func (s *Server) Remove(path string) {
+	s.helper()
 	if err := s.service.RemoveValue(path); local.CodeOf(err) != local.NotFound {
 		s.check(err)
 	}
@@ -162,6 +184,7 @@ func (s *Server) Remove(path string) {
 
 // SetTags makes these the tags of the instance, and shows them.
 func (s *Server) SetTags(tags map[string]string) {
+	s.helper()
 	const dir, set = "tags/instance", "tag-sets/instance"
 	// Another instance says how tags look, and whether it could have them.
 	other, err := imds.New(imds.Config{Tags: maps.Clone(tags), Options: imds.Options{InstanceMetadataTags: imds.Enabled}}, imds.Deps{})
@@ -180,65 +203,88 @@ func (s *Server) SetTags(tags map[string]string) {
 }
 
 // SetOptions changes the options that are not empty in o.
-func (s *Server) SetOptions(o imds.Options) { s.check(s.service.SetOptions(o)) }
+func (s *Server) SetOptions(o imds.Options) {
+	s.helper()
+	s.check(s.service.SetOptions(o))
+}
 
 // Rotate gives the instance's role other keys.
-func (s *Server) Rotate() { s.check(s.service.Rotate(context.Background())) }
+func (s *Server) Rotate() {
+	s.helper()
+	s.check(s.service.Rotate(context.Background()))
+}
 
 // PutTaskRole adds or replaces an entry of a namespace, such as iam-ecs-1. The
 // type of the role is imds.TaskApplication or imds.TaskExecution.
 func (s *Server) PutTaskRole(namespace, task, roleType, role string) {
+	s.helper()
 	s.check(s.service.PutTaskRoles(namespace, imds.TaskRole{Task: task, RoleType: roleType, Role: role}))
 	s.check(s.service.Refresh(context.Background()))
 }
 
 // RotateTaskRole gives an entry of a namespace other keys.
 func (s *Server) RotateTaskRole(namespace, task, roleType string) {
+	s.helper()
 	s.check(s.service.RotateTaskRole(context.Background(), namespace, task, roleType))
 }
 
 // RemoveTaskRole removes an entry of a namespace.
 func (s *Server) RemoveTaskRole(namespace, task, roleType string) {
+	s.helper()
 	s.check(s.service.DeleteTaskRole(namespace, task, roleType))
 }
 
 // RemoveNamespace removes a namespace with all that is in it.
-func (s *Server) RemoveNamespace(namespace string) { s.check(s.service.DeleteNamespace(namespace)) }
+func (s *Server) RemoveNamespace(namespace string) {
+	s.helper()
+	s.check(s.service.DeleteNamespace(namespace))
+}
 
 // SetNamespaceFormat changes the form of the namespaces' info documents.
 func (s *Server) SetNamespaceFormat(f imds.NamespaceFormat) {
+	s.helper()
 	s.check(s.service.SetNamespaceFormat(f))
 }
 
-// Deny makes a role one that cannot be assumed: AssumeRoleUnauthorizedAccess
-// stands where its credentials were. Allow ends that.
-func (s *Server) Deny(role string) { s.decide(role, true) }
+// Deny makes a role, by name or ARN, one that cannot be assumed:
+// AssumeRoleUnauthorizedAccess stands where its credentials were. Allow ends
+// that.
+func (s *Server) Deny(role string) {
+	s.helper()
+	s.decide(role, true)
+}
 
 // Allow makes a role one that can be assumed again.
-func (s *Server) Allow(role string) { s.decide(role, false) }
+func (s *Server) Allow(role string) {
+	s.helper()
+	s.decide(role, false)
+}
 
 func (s *Server) decide(role string, denied bool) {
+	s.helper()
 	parsed, err := local.ParseRole(role)
 	if err != nil {
 		s.check(err)
 		return
 	}
+	arn := s.arn(parsed)
 	s.mu.Lock()
-	s.denied[parsed] = denied
+	s.denied[arn] = denied
 	s.mu.Unlock()
-	s.renew(parsed)
+	s.renew(arn)
 }
 
 // renew asks anew for the credentials of a role, wherever it is.
-func (s *Server) renew(role local.Role) {
+func (s *Server) renew(arn string) {
+	s.helper()
 	for _, n := range s.service.Namespaces() {
 		for _, state := range n.Roles {
-			if parsed, err := local.ParseRole(state.Role); err == nil && parsed == role {
+			if parsed, err := local.ParseRole(state.Role); err == nil && s.arn(parsed) == arn {
 				s.RotateTaskRole(n.Name, state.Task, state.RoleType)
 			}
 		}
 	}
-	if own, err := local.ParseRole(s.role); err == nil && own == role {
+	if own, err := local.ParseRole(s.role); err == nil && s.arn(own) == arn {
 		s.Rotate()
 	}
 }
@@ -247,9 +293,9 @@ func (s *Server) renew(role local.Role) {
 func (s *Server) deniable(next imds.Provider) imds.Provider {
 	return func(ctx context.Context, a imds.Ask) (local.Credentials, error) {
 		s.mu.Lock()
-		denied := s.denied[a.Role]
+		denied := s.denied[s.arn(a.Role)]
 		s.mu.Unlock()
-		if denied {
+		if denied && !a.Role.Session() {
 			return local.Credentials{}, &local.Error{
 				Code: local.Denied, Name: "AccessDenied", Msg: fmt.Sprintf("the test denies the role %s: call Allow", a.Role), Err: errors.New("denied"),
 			}
@@ -262,10 +308,11 @@ func (s *Server) deniable(next imds.Provider) imds.Provider {
 // denied roles. It ends all faults and forgets the requests counted so far.
 // Tokens stay valid.
 func (s *Server) Reset() {
+	s.helper()
 	s.faults.reset()
 	s.mu.Lock()
 	denied := s.denied
-	s.denied = map[local.Role]bool{}
+	s.denied = map[string]bool{}
 	s.mu.Unlock()
 	s.service.Reset()
 	s.check(s.service.Refresh(context.Background()))

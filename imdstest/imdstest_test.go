@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -105,8 +107,16 @@ func TestImpossibleChangesAreTold(t *testing.T) {
 	s.PutTaskRole("team-1", task, imds.TaskApplication, "x")
 	s.RemoveTaskRole("iam-ecs-1", task, imds.TaskApplication)
 	s.Deny("no spaces")
-	if len(told) != 6 {
-		t.Errorf("told of %d changes, want 6: %v", len(told), errors.Join(told...))
+	// Faults that no request could ever have.
+	s.Fail("instance-id", 500, 1)
+	s.Fail("/latest/meta-data/instance-id", 99, 1)
+	s.Fail("/latest/meta-data/instance-id", 0, 1)
+	s.Slow("/latest/meta-data/instance-id", time.Hour, -1)
+	if len(told) != 10 {
+		t.Errorf("told of %d changes, want 10: %v", len(told), errors.Join(told...))
+	}
+	if status, _ := get(t, s, "instance-id"); status != 200 {
+		t.Errorf("instance-id: %d", status)
 	}
 	if status, _ := get(t, s, "placement/region"); status != 200 {
 		t.Errorf("placement/region: %d", status)
@@ -229,6 +239,12 @@ func TestFaults(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
+	t.Run("a slash at the end does not count", func(t *testing.T) {
+		s.Fail("/latest/meta-data/placement/", 500, 2)
+		if diff := cmp.Diff([]int{500, 500, 200}, append(statuses("placement/", 1), statuses("placement", 2)...)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
 	t.Run("404 is that of an absent path", func(t *testing.T) {
 		s.Fail("/latest/meta-data/instance-id", 404, imdstest.Always)
 		_, absent := get(t, s, "no/such/path")
@@ -305,6 +321,109 @@ func TestFaults(t *testing.T) {
 			t.Errorf("after Reset: %d", got)
 		}
 	})
+}
+
+func TestAChangeThatNobodyIsToldOfPanics(t *testing.T) {
+	t.Parallel()
+	s, err := imdstest.Start(imdstest.Options{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	defer func() {
+		if said, _ := recover().(string); !strings.Contains(said, "placement") {
+			t.Errorf("panic %q", said)
+		}
+	}()
+	s.Set("placement", "x")
+}
+
+// tolerant is a test that notes who leaves themselves out of its lines.
+type tolerant struct {
+	testing.TB
+	helpers map[string]bool
+	said    []string
+}
+
+func (t *tolerant) Helper() {
+	if pc, _, _, ok := runtime.Caller(1); ok {
+		name := runtime.FuncForPC(pc).Name()
+		t.helpers[name[strings.LastIndex(name, ".")+1:]] = true
+	}
+}
+
+func (t *tolerant) Errorf(format string, args ...any) {
+	t.said = append(t.said, fmt.Sprintf(format, args...))
+}
+
+// What is wrong is told at the line of the test, not at one of this package.
+func TestImpossibleChangesAreToldWhereTheyAre(t *testing.T) {
+	t.Parallel()
+	test := &tolerant{TB: t, helpers: map[string]bool{}}
+	s := imdstest.New(test, imdstest.Options{})
+	for name, change := range map[string]func(){
+		"Set":                func() { s.Set("placement", "x") },
+		"Remove":             func() { s.Remove("/") },
+		"SetTags":            func() { s.SetTags(map[string]string{"a key": "x"}) },
+		"SetOptions":         func() { s.SetOptions(imds.Options{HTTPTokens: "sometimes"}) },
+		"PutTaskRole":        func() { s.PutTaskRole("team-1", task, imds.TaskApplication, "x") },
+		"RotateTaskRole":     func() { s.RotateTaskRole("iam-ecs-1", task, imds.TaskApplication) },
+		"RemoveTaskRole":     func() { s.RemoveTaskRole("iam-ecs-1", task, imds.TaskApplication) },
+		"RemoveNamespace":    func() { s.RemoveNamespace("iam-ecs-1") },
+		"SetNamespaceFormat": func() { s.SetNamespaceFormat("xml") },
+		"Deny":               func() { s.Deny("no spaces") },
+		"Allow":              func() { s.Allow("no spaces") },
+		"Fail":               func() { s.Fail("*", 99, 1) },
+		"BadJSON":            func() { s.BadJSON("x", 1) },
+		"Slow":               func() { s.Slow("x", time.Hour, 1) },
+		"Drop":               func() { s.Drop("x", 1) },
+	} {
+		clear(test.helpers)
+		test.said = nil
+		change()
+		if len(test.said) != 1 || !test.helpers[name] || !test.helpers["check"] {
+			t.Errorf("%s: said %q, without the lines of %v", name, test.said, test.helpers)
+		}
+	}
+}
+
+// A role is the same by its name and by its ARN.
+func TestDenyByNameAndByARN(t *testing.T) {
+	t.Parallel()
+	const account = "111122223333"
+	arn := "arn:aws-cn:iam::" + account + ":role/shop"
+	for _, test := range []struct{ put, deny string }{{"shop", arn}, {arn, "shop"}} {
+		s := imdstest.New(t, imdstest.Options{Config: imds.Config{
+			Role: test.put, Instance: imds.Instance{Region: "cn-north-1", AccountID: account},
+		}})
+		s.PutTaskRole("iam-ecs-1", task, imds.TaskApplication, test.put)
+		const leaf = "iam-ecs-1/security-credentials/" + task + "-TaskApplication"
+		denied := func() bool {
+			_, own := get(t, s, "iam/security-credentials/shop")
+			status, _ := get(t, s, leaf)
+			if is := strings.Contains(own, "AssumeRoleUnauthorizedAccess"); is != (status == 404) {
+				t.Errorf("the instance's role is denied: %t, that of the task: %d", is, status)
+			}
+			return status == 404
+		}
+		if s.Deny(test.deny); !denied() {
+			t.Errorf("%s is not denied as %s", test.put, test.deny)
+		}
+		if s.Allow(test.deny); denied() {
+			t.Errorf("%s is not allowed as %s", test.put, test.deny)
+		}
+	}
+}
+
+// A test may end the service before it ends itself.
+func TestCloseTwice(t *testing.T) {
+	t.Parallel()
+	s := imdstest.New(t, imdstest.Options{})
+	s.Close()
+	if answer, err := http.Get(s.URL()); err == nil {
+		answer.Body.Close()
+		t.Error("somebody answers")
+	}
 }
 
 // Close does not wait for answers that a fault delays.

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -89,6 +89,7 @@ type holder struct {
 	updated  time.Time          // when keys or denied became what they are
 	due      time.Time          // when to ask; zero: now
 	failures int                // in a row
+	attempt  *attempt           // under way; nil when there is none
 }
 
 // document returns the credentials document, or nil when there is none.
@@ -219,33 +220,79 @@ func (s *Service) reconcile() {
 // it is a fault of the provider, never that a role may not be assumed, which
 // is an answer.
 func (s *Service) Refresh(ctx context.Context) error {
-	return s.refresh(ctx, func(h *holder) bool { return !h.due.After(time.Now()) })
+	return s.refresh(ctx, false, func(_ holderKey, h *holder) bool { return !h.due.After(time.Now()) })
 }
 
-// refresh obtains the chosen credentials.
-func (s *Service) refresh(ctx context.Context, choose func(*holder) bool) error {
-	type attempt struct {
-		key    holderKey
-		holder *holder
-		ask    Ask
-		keys   local.Credentials
-		err    error
-	}
-	s.mu.Lock()
-	var attempts []*attempt
-	for k, h := range s.holders {
-		if choose(h) {
-			attempts = append(attempts, &attempt{key: k, holder: h, ask: h.ask})
+// attempt is one question to the provider.
+type attempt struct {
+	key    holderKey
+	holder *holder
+	ask    Ask
+	keys   local.Credentials
+	err    error
+	ended  chan struct{} // closed when what came of it is in the tree
+	given  bool          // up, because its context ended
+}
+
+// refresh obtains the chosen credentials. What somebody else is asking for
+// already is waited for; if it has to be fresh, it is asked for again then.
+func (s *Service) refresh(ctx context.Context, fresh bool, choose func(holderKey, *holder) bool) error {
+	done := map[*holder]bool{}
+	var failed []error
+	for {
+		attempts, others := s.begin(fresh, func(k holderKey, h *holder) bool { return !done[h] && choose(k, h) })
+		if err := s.ask(ctx, attempts); err != nil {
+			return err
+		}
+		for _, a := range attempts {
+			done[a.holder] = true
+			failed = append(failed, a.failure())
+		}
+		if len(others) == 0 {
+			return errors.Join(failed...)
+		}
+		for _, a := range others {
+			select {
+			case <-a.ended:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if !fresh && !a.given {
+				done[a.holder] = true
+				failed = append(failed, a.failure())
+			}
 		}
 	}
-	s.mu.Unlock()
-	if len(attempts) == 0 {
-		return nil
+}
+
+// begin makes an attempt for each chosen holder, and returns those under way.
+func (s *Service) begin(fresh bool, choose func(holderKey, *holder) bool) (attempts, others []*attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, h := range s.holders {
+		switch {
+		case !choose(k, h):
+		case h.attempt != nil:
+			others = append(others, h.attempt)
+		default:
+			h.ask.Fresh = h.ask.Fresh || fresh
+			h.attempt = &attempt{key: k, holder: h, ask: h.ask, ended: make(chan struct{})}
+			attempts = append(attempts, h.attempt)
+		}
 	}
 	slices.SortFunc(attempts, func(a, b *attempt) int {
 		return cmp.Or(cmp.Compare(a.key.use, b.key.use), cmp.Compare(a.key.delivery, b.key.delivery),
 			strings.Compare(a.key.namespace, b.key.namespace), strings.Compare(a.key.task, b.key.task))
 	})
+	return attempts, others
+}
+
+// ask makes the attempts and puts what comes of them into the tree. Its error
+// is that of the context.
+func (s *Service) ask(ctx context.Context, attempts []*attempt) error {
+	if len(attempts) == 0 {
+		return nil
+	}
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for _, a := range attempts {
@@ -255,28 +302,44 @@ func (s *Service) refresh(ctx context.Context, choose func(*holder) bool) error 
 		})
 	}
 	_ = group.Wait() // the errors are in the attempts
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	over := ctx.Err()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, changed := time.Now(), false
-	var failed []error
 	for _, a := range attempts {
-		if s.holders[a.key] != a.holder {
-			continue // no longer wanted
+		a.holder.attempt, a.given = nil, over != nil
+		if over != nil || s.holders[a.key] != a.holder {
+			continue // not wanted, or no longer
 		}
-		changed = a.holder.take(now, a.keys, a.err) || changed
-		if a.err != nil && !a.holder.denied {
-			failed = append(failed, fmt.Errorf("get credentials of %s: %w", a.key.subject(a.ask), a.err))
+		if err := a.failure(); err != nil {
+			s.logger.Warn("instance metadata credentials not renewed", "error", err)
+		}
+		if !a.holder.take(now, a.keys, a.err) {
+			continue
+		}
+		changed = true
+		if a.holder.denied {
+			s.logger.Warn("role cannot be assumed", slog.String("role", a.key.subject(a.ask)), slog.String("reason", local.MessageOf(a.err)))
 		}
 	}
 	if changed {
 		s.checked, s.modified = now, now
 		s.rebuild()
 	}
-	return errors.Join(failed...)
+	for _, a := range attempts {
+		close(a.ended)
+	}
+	return over
+}
+
+// failure returns why there are no keys; nil if there are, or if the role may
+// not be assumed, which is an answer.
+func (a *attempt) failure() error {
+	if a.err == nil || local.CodeOf(a.err) == local.Denied {
+		return nil
+	}
+	return fmt.Errorf("get credentials of %s: %w", a.key.subject(a.ask), a.err)
 }
 
 // subject names credentials in a message.
@@ -299,9 +362,7 @@ func (s *Service) Run(ctx context.Context) {
 		return
 	}
 	for {
-		if err := s.Refresh(ctx); err != nil && ctx.Err() == nil {
-			s.logger.Warn("instance metadata credentials not renewed", "error", err)
-		}
+		_ = s.Refresh(ctx) // what failed is logged
 		timer := time.NewTimer(time.Until(s.next()))
 		select {
 		case <-ctx.Done():
@@ -335,16 +396,5 @@ func (s *Service) Rotate(ctx context.Context) error {
 
 // rotate obtains other keys for some of the holders.
 func (s *Service) rotate(ctx context.Context, choose func(holderKey) bool) error {
-	var once sync.Once
-	chosen := map[*holder]bool{}
-	return s.refresh(ctx, func(h *holder) bool {
-		once.Do(func() { // refresh holds the lock
-			for k, h := range s.holders {
-				if choose(k) {
-					chosen[h], h.ask.Fresh = true, true
-				}
-			}
-		})
-		return chosen[h]
-	})
+	return s.refresh(ctx, true, func(k holderKey, _ *holder) bool { return choose(k) })
 }

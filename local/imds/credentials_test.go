@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -415,5 +416,116 @@ func TestReloadRole(t *testing.T) {
 	}
 	if err := s.Reload(imds.Config{Role: "a b"}); err == nil {
 		t.Error("a bad configuration is taken")
+	}
+}
+
+// TestOneCallForWhoeverWaits says that those who want the same credentials at
+// the same time share one call, and that a rotation meanwhile has its own.
+func TestOneCallForWhoeverWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &counter{}
+		slow := func(ctx context.Context, a imds.Ask) (local.Credentials, error) {
+			select {
+			case <-time.After(time.Second):
+				return p.provide(ctx, a)
+			case <-ctx.Done():
+				return local.Credentials{}, ctx.Err()
+			}
+		}
+		s := serve(t, imds.Config{}, slow)
+		run(t, s)
+		synctest.Wait()
+		c, asked := v2(t, s), p.count()
+		const leaf = "iam-ecs-1/security-credentials/"
+		entry := imds.TaskRole{Task: taskA, RoleType: imds.TaskApplication, Role: "web"}
+		if err := s.PutTaskRoles("iam-ecs-1", entry); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // Run asks
+		began := time.Now()
+		var waiting sync.WaitGroup
+		for range 5 {
+			waiting.Go(func() {
+				if err := s.Refresh(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Value(leaf + taskA + "-TaskApplication"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		waiting.Wait()
+		first, updated := c.keys(leaf+taskA+"-TaskApplication"), c.info("iam-ecs-1").LastUpdated
+		if n := p.count() - asked; n != 1 || time.Since(began) != time.Second {
+			t.Errorf("%d calls in %s, want 1 in 1s", n, time.Since(began))
+		}
+		time.Sleep(time.Minute)
+		if got := c.info("iam-ecs-1").LastUpdated; !got.Equal(updated) {
+			t.Errorf("LastUpdated moved from %s to %s", updated, got)
+		}
+
+		// Rotations that meet do not share: each wants other keys.
+		for range 2 {
+			waiting.Go(func() {
+				if err := s.RotateTaskRole(t.Context(), "iam-ecs-1", taskA, imds.TaskApplication); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		waiting.Wait()
+		if n := p.count() - asked; n != 3 || c.keys(leaf+taskA+"-TaskApplication") == first {
+			t.Errorf("%d calls, want 3 with other keys", n)
+		}
+
+		// Whoever gives up takes nothing away from the others.
+		entry.Task = taskB
+		impatient, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := s.PutTaskRoles("iam-ecs-1", entry); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Refresh(impatient); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if err := s.Refresh(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c.keys(leaf + taskB + "-TaskApplication")
+	})
+}
+
+func TestRefusedAndFailedRolesAreLogged(t *testing.T) {
+	t.Parallel()
+	p := &counter{fails: func(a imds.Ask) error {
+		switch a.Role.Name {
+		case "forbidden":
+			return local.Errorf(local.Denied, "check its trust policy")
+		case "broken":
+			return errors.New("no answer")
+		}
+		return nil
+	}}
+	var log bytes.Buffer
+	s, err := imds.New(imds.Config{Namespaces: map[string][]imds.TaskRole{"iam-ecs-1": {
+		{Task: taskA, RoleType: imds.TaskApplication, Role: "forbidden"}, {Task: taskB, RoleType: imds.TaskApplication, Role: "broken"},
+	}}}, imds.Deps{Provider: p.provide, Identity: identity(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Refresh(t.Context())
+	for _, want := range []string{
+		`msg="role cannot be assumed" role="forbidden for iam-ecs-1/` + taskA + `-TaskApplication" reason="check its trust policy"`,
+		`error="get credentials of broken for iam-ecs-1/` + taskB + `-TaskApplication: no answer"`,
+	} {
+		if strings.Count(log.String(), want) != 1 {
+			t.Errorf("the log does not have %s:\n%s", want, &log)
+		}
+	}
+	if err := s.RotateTaskRole(t.Context(), "iam-ecs-1", taskA, imds.TaskApplication); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), "role cannot be assumed"); n != 1 {
+		t.Errorf("said %d times", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,7 @@ type Service struct {
 	options    Options    // live, all fields set
 	live       overlay    // values set and removed at run time
 	namespaces map[string]*namespace
+	running    map[string]map[string]TaskRole // namespace → key → role of a task that runs
 	format     NamespaceFormat
 	stamp      time.Time // the youngest LastUpdated of a namespace
 	holders    map[holderKey]*holder
@@ -69,7 +71,7 @@ func New(c Config, d Deps) (*Service, error) {
 	now := time.Now()
 	s := &Service{
 		provider: d.Provider, logger: d.Logger, tokens: newTokens(), wake: make(chan struct{}, 1),
-		holders: map[holderKey]*holder{}, started: now, checked: now, modified: now,
+		running: map[string]map[string]TaskRole{}, holders: map[holderKey]*holder{}, started: now, checked: now, modified: now,
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -99,25 +101,36 @@ func (s *Service) load(c Config) error {
 	return nil
 }
 
-// reset makes the configuration all there is.
+// reset makes the configuration all there is, beside the roles of the tasks
+// that run.
 func (s *Service) reset() {
 	s.options, s.format, s.live = s.config.Options, s.config.NamespaceFormat, newOverlay()
 	old := s.namespaces
 	s.namespaces = map[string]*namespace{}
-	for name, roles := range s.config.Namespaces {
-		n := &namespace{roles: map[string]TaskRole{}}
-		if o := old[name]; o != nil {
-			n.content, n.updated = o.content, o.updated
+	keep := func(name string) *namespace {
+		if s.namespaces[name] == nil {
+			n := &namespace{roles: map[string]TaskRole{}}
+			if o := old[name]; o != nil {
+				n.content, n.updated = o.content, o.updated
+			}
+			s.namespaces[name] = n
 		}
+		return s.namespaces[name]
+	}
+	for name, roles := range s.running {
+		maps.Copy(keep(name).roles, roles)
+	}
+	for name, roles := range s.config.Namespaces {
+		n := keep(name)
 		for _, r := range roles {
 			n.roles[r.key()] = r
 		}
-		s.namespaces[name] = n
 	}
 }
 
-// Reload replaces the configuration. Tokens stay valid. What was changed at
-// run time is forgotten, as by Reset. A configuration that Validate objects to
+// Reload replaces the configuration. Tokens stay valid, and so do the roles of
+// the tasks that run. What else was changed at run time is forgotten, as by
+// Reset. A configuration that Validate objects to
 // is refused and changes nothing.
 func (s *Service) Reload(c Config) error {
 	if problems := c.Validate(); len(problems) > 0 {
@@ -133,7 +146,8 @@ func (s *Service) Reload(c Config) error {
 	return nil
 }
 
-// Reset forgets what was changed at run time.
+// Reset forgets what was changed at run time, but for the roles of the tasks
+// that run.
 func (s *Service) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

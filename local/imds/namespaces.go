@@ -116,7 +116,7 @@ func (r TaskRole) validate(path string) []Problem {
 }
 
 // PutTaskRoles adds or replaces entries of a namespace, which is made if it
-// does not exist. Their credentials follow with the next Refresh, which a
+// does not exist, and brought back if RemoveValue took it away. Their credentials follow with the next Refresh, which a
 // running Run does at once.
 func (s *Service) PutTaskRoles(name string, roles ...TaskRole) error {
 	if !namespaceName.MatchString(name) {
@@ -134,11 +134,70 @@ func (s *Service) PutTaskRoles(name string, roles ...TaskRole) error {
 		n = &namespace{roles: map[string]TaskRole{}}
 		s.namespaces[name] = n
 	}
+	dir := "meta-data/" + name
+	for _, p := range []string{dir, dir + "/info", dir + "/security-credentials"} {
+		delete(s.live.remove, p) // what is put is there
+	}
 	for _, r := range roles {
 		n.roles[r.key()] = r
+		delete(s.live.remove, dir+"/security-credentials/"+r.key())
 	}
 	s.changed()
 	return nil
+}
+
+// SetRunningRoles makes these the roles of the tasks that run, in a namespace
+// where they are beside others. They outlast Reload and Reset; an entry of the
+// configuration goes before them. Only what differs from the last call is put
+// or removed, so that what was changed otherwise stays. The error names what
+// cannot be an entry; all others are.
+func (s *Service) SetRunningRoles(name string, roles ...TaskRole) error {
+	if !namespaceName.MatchString(name) {
+		return local.Errorf(local.Invalid, "%q is not a namespace: it %s", name, mustNamespace)
+	}
+	var problems Problems
+	want := map[string]TaskRole{}
+	for _, r := range roles {
+		if wrong := r.validate(name + "/" + r.key()); len(wrong) > 0 {
+			problems = append(problems, wrong...)
+			continue
+		}
+		want[r.key()] = r
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was := s.running[name]; !maps.Equal(was, want) {
+		s.running[name] = want
+		s.run(name, was, want)
+		s.changed()
+	}
+	if len(problems) > 0 {
+		return &local.Error{Code: local.Invalid, Msg: problems.Error()}
+	}
+	return nil
+}
+
+// run puts and removes what differs between two sets of roles.
+func (s *Service) run(name string, was, want map[string]TaskRole) {
+	n := s.namespaces[name]
+	if n == nil {
+		n = &namespace{roles: map[string]TaskRole{}}
+		s.namespaces[name] = n
+	}
+	explicit := map[string]bool{}
+	for _, r := range s.config.Namespaces[name] {
+		explicit[r.key()] = true
+	}
+	for key, r := range want {
+		if was[key] != r && !explicit[key] {
+			n.roles[key] = r
+		}
+	}
+	for key := range was {
+		if _, ok := want[key]; !ok && !explicit[key] {
+			delete(n.roles, key)
+		}
+	}
 }
 
 // DeleteTaskRole removes the entry of a task and a type of role. An entry that

@@ -219,6 +219,30 @@ func TestRotateTaskRole(t *testing.T) {
 	}
 }
 
+// TestPutBringsBack says that what is put is there, whatever was removed.
+func TestPutBringsBack(t *testing.T) {
+	t.Parallel()
+	entry := imds.TaskRole{Task: taskA, RoleType: imds.TaskApplication, Role: "web"}
+	s := serve(t, imds.Config{Namespaces: map[string][]imds.TaskRole{"iam-ecs-1": {entry}}}, (&counter{}).provide)
+	c := v2(t, s)
+	const dir = "iam-ecs-1/security-credentials"
+	for _, path := range []string{"iam-ecs-1", "iam-ecs-1/info", dir, dir + "/" + taskA + "-TaskApplication"} {
+		if err := s.RemoveValue(path); err != nil {
+			t.Fatal(err)
+		}
+		if c.status(path) != 404 {
+			t.Errorf("%s is there", path)
+		}
+		if err := errors.Join(s.PutTaskRoles("iam-ecs-1", entry), s.Refresh(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		c.keys(dir + "/" + taskA + "-TaskApplication")
+		if c.status(path) != 200 || len(c.info("iam-ecs-1").TaskCredentials) != 1 {
+			t.Errorf("%s does not come back", path)
+		}
+	}
+}
+
 func TestNamespaceErrors(t *testing.T) {
 	t.Parallel()
 	s := serve(t, imds.Config{}, (&counter{}).provide)
@@ -244,5 +268,84 @@ func TestNamespaceErrors(t *testing.T) {
 	}
 	if n := len(s.Namespaces()[0].Roles); n != 0 {
 		t.Errorf("%d entries came of it", n)
+	}
+}
+
+// TestRunningRoles says that the roles of running tasks are beside all others,
+// that an entry of the configuration goes before them, and that neither Reload
+// nor Reset touches them.
+func TestRunningRoles(t *testing.T) {
+	t.Parallel()
+	p := &counter{}
+	entry := func(task, role string) imds.TaskRole {
+		return imds.TaskRole{Task: task, RoleType: imds.TaskApplication, Role: role}
+	}
+	const ns = "iam-ecs-1"
+	explicit := imds.Config{Namespaces: map[string][]imds.TaskRole{ns: {entry(taskA, "explicit")}}}
+	s := serve(t, explicit, p.provide)
+	running := func(roles ...imds.TaskRole) {
+		t.Helper()
+		if err := errors.Join(s.SetRunningRoles(ns, roles...), s.Refresh(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	roles := func() string {
+		t.Helper()
+		var all []string
+		for _, n := range s.Namespaces() {
+			for _, r := range n.Roles {
+				all = append(all, strings.TrimPrefix(n.Name, "iam-ecs-")+":"+r.Task[:2]+"="+r.Role+"/"+r.Code)
+			}
+		}
+		return strings.Join(all, " ")
+	}
+	want := func(what, want string) {
+		t.Helper()
+		if got := roles(); got != want {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	running(entry(taskA, "label"), entry(taskB, "label"))
+	want("two run", "1:0a=explicit/Success 1:0b=label/Success")
+	c, asked := v2(t, s), p.count()
+	before, updated := c.keys(ns+"/security-credentials/"+taskB+"-TaskApplication"), c.info(ns).LastUpdated
+
+	s.Reset()
+	want("reset", "1:0a=explicit/Success 1:0b=label/Success")
+	if err := s.Reload(explicit); err != nil {
+		t.Fatal(err)
+	}
+	running(entry(taskB, "label"), entry(taskA, "label"))
+	if c.keys(ns+"/security-credentials/"+taskB+"-TaskApplication") != before || !c.info(ns).LastUpdated.Equal(updated) || p.count() != asked {
+		t.Error("something changed")
+	}
+
+	if err := s.DeleteTaskRole(ns, taskB, imds.TaskApplication); err != nil {
+		t.Fatal(err)
+	}
+	running(entry(taskA, "label"), entry(taskB, "label"))
+	want("what was deleted stays so", "1:0a=explicit/Success")
+	s.Reset()
+	want("until a reset", "1:0a=explicit/Success 1:0b=label/")
+	if err := s.Reload(imds.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	running(entry(taskA, "label"), entry(taskB, "other"))
+	want("nothing explicit, another role", "1:0a=label/Success 1:0b=other/Success")
+	running(entry(taskB, "other"))
+	want("one has ended", "1:0b=other/Success")
+
+	err := s.SetRunningRoles(ns, entry("a-b", "x"), entry(taskA, "no spaces"), entry(taskA, "good"))
+	if local.CodeOf(err) != local.Invalid || !strings.Contains(err.Error(), "a-b") || !strings.Contains(err.Error(), ".role: must be the name") {
+		t.Errorf("error %v", err)
+	}
+	want("bad ones beside a good one", "1:0a=good/")
+	if err := s.SetRunningRoles("ecs", entry(taskA, "x")); local.CodeOf(err) != local.Invalid {
+		t.Errorf("error %v", err)
+	}
+	running()
+	want("none", "")
+	if c.status(ns) != 200 {
+		t.Error("the namespace does not stay")
 	}
 }

@@ -29,7 +29,7 @@ type RefresherOptions struct {
 	Log *slog.Logger
 }
 
-// Report is one scan in numbers.
+// Report is one scan in numbers, and by name what did not go well.
 type Report struct {
 	At          time.Time     // when it began
 	Took        time.Duration // until its end
@@ -41,6 +41,9 @@ type Report struct {
 	Failures    int           // what it could not read; 1 for the root listing
 	Requests    int           // values and listings that it asked for
 	Err         error         // nothing good; nil otherwise
+
+	DeniedRoles []Entry   // as in the Result
+	Failed      []Failure // as in the Result
 }
 
 // Refresher scans at an interval and keeps the latest credentials of every
@@ -162,6 +165,8 @@ func (r *Refresher) scan(ctx context.Context) error {
 		Failures:    len(result.Failures),
 		Requests:    result.Requests,
 		Err:         err,
+		DeniedRoles: result.Denied,
+		Failed:      result.Failures,
 	}
 	if err != nil && len(result.Failures) == 0 {
 		report.Failures = 1

@@ -218,11 +218,17 @@ func TestRefresherReports(t *testing.T) {
 			{Namespaces: 1, Credentials: 1, Gone: 1, Requests: 2},
 			{Credentials: 1, Failures: 1, Requests: 1},
 		}
-		if diff := cmp.Diff(want, reports, cmpopts.IgnoreFields(scan.Report{}, "At", "Took", "Err")); diff != "" {
+		if diff := cmp.Diff(want, reports, cmpopts.IgnoreFields(scan.Report{}, "At", "Took", "Err", "Failed", "DeniedRoles")); diff != "" {
 			t.Error(diff)
 		}
 		if got := reports[0].Took.Round(time.Millisecond); got != want[0].Took || !reports[0].At.Equal(began) {
 			t.Errorf("took %v at %v", got, reports[0].At)
+		}
+		if failed := reports[0].Failed; len(failed) != 1 || failed[0].Name != cartWeb {
+			t.Errorf("failed %v", failed)
+		}
+		if denied := reports[0].DeniedRoles; len(denied) != 1 || denied[0].String() != exec {
+			t.Errorf("denied %v", denied)
 		}
 		if reports[0].Err != nil || reports[1].Err != nil || reports[2].Err == nil {
 			t.Errorf("errors %v, %v, %v", reports[0].Err, reports[1].Err, reports[2].Err)

@@ -22,8 +22,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/time/rate"
 
@@ -56,6 +59,7 @@ type Client interface {
 
 // Options say how to scan.
 type Options struct {
+	// Client reads the service. There must be one.
 	Client Client
 	// Limiter is asked before every request. Nil: DefaultRate, burst 1. What
 	// the client does on its own, tokens and retries, is not counted.
@@ -77,6 +81,9 @@ type Scanner struct {
 
 // New makes a Scanner that has read nothing yet.
 func New(opts Options) *Scanner {
+	if opts.Client == nil {
+		panic("scan: Options.Client is nil: imdsclient.New makes one")
+	}
 	s := &Scanner{client: opts.Client, limiter: opts.Limiter, log: opts.Log}
 	if s.limiter == nil {
 		s.limiter = rate.NewLimiter(DefaultRate, 1)
@@ -119,9 +126,20 @@ type Failure struct {
 // Error says what could not be read, and why.
 func (f Failure) Error() string {
 	if f.Name == "" {
-		return fmt.Sprintf("read info of %s: %v", f.Namespace, f.Err)
+		return Printable(fmt.Sprintf("read info of %s: %v", f.Namespace, f.Err))
 	}
-	return fmt.Sprintf("read credentials %s of %s: %v", f.Name, f.Namespace, f.Err)
+	return Printable(fmt.Sprintf("read credentials %s of %s: %v", f.Name, f.Namespace, f.Err))
+}
+
+// Printable returns text with escapes in the place of what is no character to
+// print: names are what a service says they are, and a terminal would obey
+// some of them.
+func Printable(text string) string {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		quoted := strconv.Quote(text)
+		return quoted[1 : len(quoted)-1]
+	}
+	return text
 }
 
 // Unwrap returns the cause.

@@ -139,7 +139,7 @@ func TestScanChecks21To23(t *testing.T) {
 			change: func(f *fake) { f.set("", "iam-ecs-1\r\n"); one(f) },
 			want:   []string{"failed iam-ecs-1\r info"},
 			reads:  []string{"", "iam-ecs-1\r/info"},
-			err:    []string{"iam-ecs-1\r"},
+			err:    []string{`read info of iam-ecs-1\r: `},
 		}},
 		"the same instant in another zone is unchanged": {
 			firstOne,
@@ -545,6 +545,37 @@ func TestInfoThatCannotBe(t *testing.T) {
 				t.Errorf("%s, want %q", got, tc.reason)
 			}
 		})
+	}
+}
+
+// Names come from the service: a terminal must not obey them, and each message
+// is one line.
+func TestNamesCannotSteerATerminal(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	name := "a\x1b[31mb\nc-TaskApplication"
+	f.namespace(ns1, t1, entries{name: "0", "\u009b2J-": "0", "ö-TaskApplication": "0"})
+	for path := range f.values {
+		if strings.Contains(path, "security") {
+			f.fail(path, 404)
+		}
+	}
+	s, _ := newScanner(t, f)
+	result, err := s.Scan(t.Context())
+	if len(result.Failures) != 3 || err == nil {
+		t.Fatalf("%v: %q", err, lines(result))
+	}
+	for _, failure := range result.Failures {
+		if got := failure.Error(); got != scan.Printable(got) || strings.ContainsAny(got, "\n\x1b\u009b") {
+			t.Errorf("%q", got)
+		}
+	}
+	for text, want := range map[string]string{
+		`ö "x" \`: `ö "x" \`, "a\tb": `a\tb`, "\xff": `\xff`, name: `a\x1b[31mb\nc-TaskApplication`, "\u202e": `\u202e`,
+	} {
+		if got := scan.Printable(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
