@@ -163,6 +163,12 @@ func (c imdsLsCommand) Run(ctx context.Context, env environment) error {
 	if err != nil {
 		return said(err)
 	}
+	if value, err := client.IsValue(ctx, path); err != nil {
+		return said(err)
+	} else if value {
+		path = strings.TrimSuffix(path, "/")
+		return fmt.Errorf("%s is a value, nothing is below it: print it with `ecs-local imds get %[1]s`", path)
+	}
 	for _, name := range names {
 		if _, err := fmt.Fprintln(env.stdout, name); err != nil {
 			return err
