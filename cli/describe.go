@@ -132,12 +132,13 @@ func (d *describer) instance() map[string]any {
 	d.take(i, metaData, instanceLeaves)
 	var document struct {
 		AccountID, Architecture, PendingTime, KernelID, RamdiskID    string
+		Region                                                       string
 		BillingProducts, MarketplaceProductCodes, DevpayProductCodes []string
 	}
 	d.json("dynamic/instance-identity/document", &document)
 	for key, value := range map[string]string{
 		"account-id": document.AccountID, "architecture": document.Architecture, "pending-time": document.PendingTime,
-		"kernel-id": document.KernelID, "ramdisk-id": document.RamdiskID,
+		"kernel-id": document.KernelID, "ramdisk-id": document.RamdiskID, "region": document.Region,
 	} {
 		if value != "" {
 			i[key] = value

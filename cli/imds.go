@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/creds"
 	"github.com/ecs-local/ecs-local/local/imdsclient"
 )
 
@@ -32,33 +35,71 @@ type imdsFlags struct {
 }
 
 // client makes the client.
-func (f imdsFlags) client(env environment) (*imdsclient.Client, error) {
+func (f imdsFlags) client(ctx context.Context, env environment) (*imdsclient.Client, error) {
+	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	options := imdsclient.Options{
 		Endpoint: f.Endpoint,
 		Timeout:  f.Timeout,
 		AllowV1:  f.AllowV1,
 		CacheDir: tokenDir(),
-		Log:      slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log:      log,
 	}
+	profile, err := creds.ProfileMetadata(ctx, cmp.Or(os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE")),
+		os.Getenv("AWS_CONFIG_FILE"), os.Getenv("AWS_SHARED_CREDENTIALS_FILE"))
+	if err != nil {
+		log.Warn("AWS files not read: what they say of instance metadata does not count", "reason", local.MessageOf(err))
+	}
+	from := "--endpoint"
 	switch {
 	case f.Timeout <= 0:
 		return nil, misuse{fmt.Errorf("--timeout %v: give a time above 0", f.Timeout)}
 	case f.AllowV1 && isTrue("AWS_EC2_METADATA_V1_DISABLED"):
 		return nil, misuse{fmt.Errorf("--allow-v1 contradicts AWS_EC2_METADATA_V1_DISABLED=true: leave one of them out")}
+	case f.AllowV1 && profile.V1Disabled && os.Getenv("AWS_EC2_METADATA_V1_DISABLED") == "":
+		return nil, misuse{fmt.Errorf("--allow-v1 contradicts ec2_metadata_v1_disabled in your AWS config file: leave one of them out, or set AWS_EC2_METADATA_V1_DISABLED=false")}
 	case f.Endpoint != "":
 	case f.IPv6:
 		options.Mode = "IPv6"
 		options.Disabled = isTrue("AWS_EC2_METADATA_DISABLED")
 	default:
-		options.Endpoint = os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
-		options.Mode = os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")
+		options.Endpoint, from = profile.Endpoint, "ec2_metadata_service_endpoint in your AWS config file"
+		if endpoint := os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"); endpoint != "" {
+			options.Endpoint, from = endpoint, "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+		}
+		options.Mode = cmp.Or(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"), profile.Mode)
 		options.Disabled = isTrue("AWS_EC2_METADATA_DISABLED")
 	}
+	if err := perAttempt(&options); err != nil {
+		return nil, misuse{err}
+	}
 	client, err := imdsclient.New(options)
-	if err != nil {
+	switch {
+	case err != nil && options.Endpoint != "":
+		return nil, misuse{fmt.Errorf("%s: %w", from, err)}
+	case err != nil:
 		return nil, misuse{err}
 	}
 	return client, nil
+}
+
+// perAttempt reads the variables of botocore and the SDK for PHP.
+func perAttempt(options *imdsclient.Options) error {
+	const timeout, attempts = "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"
+	if v := os.Getenv(timeout); v != "" {
+		seconds, err := strconv.ParseFloat(v, 64)
+		options.AttemptTimeout = time.Duration(seconds * float64(time.Second))
+		if err != nil || options.AttemptTimeout < time.Millisecond || seconds > 3600 {
+			return fmt.Errorf("%s=%q: give the seconds that one attempt may take, such as 1", timeout, v)
+		}
+	}
+	if v := os.Getenv(attempts); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%s=%q: give the number of attempts, 1 or more", attempts, v)
+		}
+		options.Attempts = n
+	}
+	return nil
 }
 
 // isTrue reads a variable as the SDKs do.
@@ -86,7 +127,7 @@ func (c imdsGetCommand) Run(ctx context.Context, env environment) error {
 	if (c.Argument == "") == (c.Path == "") {
 		return misuse{fmt.Errorf("give one path, such as \"ecs-local imds get instance-id\"")}
 	}
-	client, err := c.client(env)
+	client, err := c.client(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -110,7 +151,7 @@ func (c imdsLsCommand) Run(ctx context.Context, env environment) error {
 	if c.Argument != "" && c.Path != "" {
 		return misuse{fmt.Errorf("give one path, such as \"ecs-local imds ls placement\"")}
 	}
-	client, err := c.client(env)
+	client, err := c.client(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -121,6 +162,12 @@ func (c imdsLsCommand) Run(ctx context.Context, env environment) error {
 	names, err := client.List(ctx, path)
 	if err != nil {
 		return said(err)
+	}
+	if value, err := client.IsValue(ctx, path); err != nil {
+		return said(err)
+	} else if value {
+		path = strings.TrimSuffix(path, "/")
+		return fmt.Errorf("%s is a value, nothing is below it: print it with `ecs-local imds get %[1]s`", path)
 	}
 	for _, name := range names {
 		if _, err := fmt.Fprintln(env.stdout, name); err != nil {

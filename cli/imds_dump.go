@@ -38,7 +38,7 @@ func (c imdsDumpCommand) Run(ctx context.Context, env environment) error {
 	if c.Rate <= 0 {
 		return misuse{fmt.Errorf("--rate %v: give a number above 0", c.Rate)}
 	}
-	client, err := c.client(env)
+	client, err := c.client(ctx, env)
 	if err != nil {
 		return err
 	}

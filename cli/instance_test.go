@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -396,6 +397,12 @@ func TestARecordedTreeIsReplayed(t *testing.T) {
 // replay writes a section to a file, reads it, and returns what it makes.
 func replay(t *testing.T, section map[string]any) tree {
 	t.Helper()
+	return replayAt(t, section, local.Facts{})
+}
+
+// replayAt does so where everything else is in a region and an account.
+func replayAt(t *testing.T, section map[string]any, facts local.Facts) tree {
+	t.Helper()
 	var text bytes.Buffer
 	if err := writeConfig(&text, "yaml", map[string]any{"imds": section}); err != nil {
 		t.Fatal(err)
@@ -404,7 +411,7 @@ func replay(t *testing.T, section map[string]any) tree {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text.Bytes())
 	}
-	c, err := instanceConfig("dump.yaml", file.IMDS, local.Facts{})
+	c, err := instanceConfig("dump.yaml", file.IMDS, facts)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text.Bytes())
 	}
@@ -443,6 +450,62 @@ func TestAnOddTreeIsReplayed(t *testing.T) {
 				t.Errorf("(-dumped +replayed):\n%s", diff)
 			}
 		})
+	}
+}
+
+// AWS_REGION and the account of whoever replays a dump move nothing, however
+// little the dump says of its own.
+func TestAReplayIsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
+	document := func(key, value string) map[string]string {
+		return map[string]string{"dynamic/instance-identity/document": fmt.Sprintf("{%q: %q}", key, value)}
+	}
+	for name, values := range map[string]map[string]string{
+		"nothing":               {},
+		"an id":                 {"meta-data/instance-id": "i-04b098f5de41d11e6"},
+		"an impossible address": {"meta-data/mac": "nonsense"},
+		"names in a region":     {"meta-data/local-hostname": "ip-10-237-0-16.ec2.internal", "meta-data/services/partition": "aws"},
+		"a zone":                {"meta-data/placement/availability-zone": "us-west-2b", "meta-data/local-hostname": "ip-10-0-0-1.us-west-2.compute.internal"},
+		"a region":              document("region", "eu-west-1"),
+		"an account":            document("accountId", "222233334444"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			section, lost, err := replayable(tree{values: values})
+			if err != nil || len(lost) > 0 {
+				t.Fatal(err, lost)
+			}
+			if i, ok := section["instance"].(map[string]any); !ok || i["region"] == nil || i["account-id"] == nil {
+				t.Errorf("region and account are open: %v", section)
+			}
+			got := replayAt(t, section, local.Facts{Region: "cn-north-1", Account: "999988887777"})
+			if diff := cmp.Diff(values, got.values); diff != "" {
+				t.Errorf("(-dumped +replayed):\n%s", diff)
+			}
+			again, _, err := replayable(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(section, again); diff != "" {
+				t.Errorf("the dump of the replay (-original +replay):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Before there was placement/region, only the identity document told it.
+func TestTheDumpOfAnOldInstanceDescribesItsRegion(t *testing.T) {
+	t.Parallel()
+	section, _, err := replayable(tree{values: map[string]string{
+		"meta-data/placement/availability-zone": "us-west-2b",
+		"dynamic/instance-identity/document":    `{"region": "us-west-2", "accountId": "222233334444"}`,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"region": "us-west-2", "availability-zone": "us-west-2b", "account-id": "222233334444"}
+	if diff := cmp.Diff(want, section["instance"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

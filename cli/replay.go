@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/imds"
 )
 
@@ -41,6 +42,7 @@ func replayable(t tree) (section map[string]any, lost []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	pin(section)
 	reference, err := imds.New(c, imds.Deps{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("replay: %w", err)
@@ -82,6 +84,21 @@ func settle(section map[string]any) (imds.Config, error) {
 				return c, fmt.Errorf("describe the instance: %w", problems)
 			}
 			delete(section, "instance")
+		}
+	}
+}
+
+// pin writes down what the place of the replay would say otherwise: its
+// AWS_REGION, its session's account.
+func pin(section map[string]any) {
+	i, ok := section["instance"].(map[string]any)
+	if !ok {
+		i = map[string]any{}
+		section["instance"] = i
+	}
+	for key, otherwise := range map[string]string{"region": local.DefaultRegion, "account-id": local.DefaultAccount} {
+		if _, ok := i[key]; !ok {
+			i[key] = otherwise
 		}
 	}
 }

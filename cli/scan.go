@@ -33,7 +33,7 @@ func (c scanCommand) Run(ctx context.Context, env environment) error {
 	case c.Interval <= 0:
 		return misuse{fmt.Errorf("--interval %v: give a time above 0", c.Interval)}
 	}
-	client, err := c.client(env)
+	client, err := c.client(ctx, env)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,10 @@
 set -eu
 group=$1 hook=$2
 shift 2
+region=$(ecs-local imds get placement/region)
+instance=$(ecs-local imds get instance-id)
 
+# Before the group has a target for the instance, there is no such value.
 until [ "$(ecs-local imds get autoscaling/target-lifecycle-state 2>/dev/null)" = Terminated ]; do
 	sleep "${POLL_SECONDS:-5}"
 done
@@ -18,8 +21,8 @@ result=CONTINUE
 "$@" || result=ABANDON
 
 aws autoscaling complete-lifecycle-action \
-	--region "$(ecs-local imds get placement/region)" \
-	--instance-id "$(ecs-local imds get instance-id)" \
+	--region "$region" \
+	--instance-id "$instance" \
 	--auto-scaling-group-name "$group" \
 	--lifecycle-hook-name "$hook" \
 	--lifecycle-action-result "$result"

@@ -66,6 +66,8 @@ type Options struct {
 	// between them.
 	Timeout time.Duration
 	// AttemptTimeout bounds one attempt: connect, ask, and read the answer.
+	// Zero: DefaultAttemptTimeout, and more where Timeout is long, a fifth of
+	// it.
 	AttemptTimeout time.Duration
 	// MaxBytes bounds an answer's body.
 	MaxBytes int64
@@ -109,7 +111,7 @@ func New(opts Options) (*Client, error) {
 	setDefault(&opts.TokenTTL, MaxTokenTTL)
 	setDefault(&opts.Attempts, DefaultAttempts)
 	setDefault(&opts.Timeout, DefaultTimeout)
-	setDefault(&opts.AttemptTimeout, DefaultAttemptTimeout)
+	setDefault(&opts.AttemptTimeout, max(DefaultAttemptTimeout, opts.Timeout/5))
 	setDefault(&opts.MaxBytes, DefaultMaxBytes)
 	setDefault(&opts.Log, slog.New(slog.DiscardHandler))
 	if opts.TokenTTL < time.Second || opts.TokenTTL > MaxTokenTTL {

@@ -444,6 +444,24 @@ func TestTimeout(t *testing.T) {
 			})
 		})
 	}
+	// "Allow more time" has to help with a service that is slow.
+	for took, allowed := range map[time.Duration]time.Duration{1900 * time.Millisecond: 10 * time.Second, 11 * time.Second: time.Minute} {
+		t.Run("a slow answer after "+took.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := instance()
+				f.before = func(_ http.ResponseWriter, r *http.Request) bool {
+					if r.Method == http.MethodGet {
+						time.Sleep(took)
+					}
+					return false
+				}
+				s := serve(t, f, imdsclient.Options{Timeout: allowed})
+				s.wantValue(t)
+				s.wantCounts(t, 1, 1)
+			})
+		})
+	}
 	t.Run("a body that stops half way", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {

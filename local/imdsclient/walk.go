@@ -167,6 +167,22 @@ func (w *walk) visit(ctx context.Context, n node) error {
 	return nil
 }
 
+// IsValue reports whether there is a value at path, and not a directory: the
+// listing of its parent knows.
+func (c *Client) IsValue(ctx context.Context, path string) (bool, error) {
+	parts := segments(Path(path))
+	if len(parts) <= 2 {
+		return len(parts) == 2 && parts[1] == "user-data", nil
+	}
+	dir := "/" + strings.Join(parts[:len(parts)-1], "/")
+	names, err := c.List(ctx, dir+"/")
+	if err != nil {
+		return false, err
+	}
+	path = "/" + strings.Join(parts, "/")
+	return slices.ContainsFunc(names, func(name string) bool { return child(dir, name) == node{path: path} }), nil
+}
+
 // gone takes note of what does not exist; every other error stays one.
 func (w *walk) gone(n node, err error) error {
 	if local.CodeOf(err) != local.NotFound {

@@ -264,3 +264,21 @@ func TestWalkEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+func TestListingsTellValuesFromDirectories(t *testing.T) {
+	t.Parallel()
+	s := serve(t, tree(), imdsclient.Options{})
+	for path, want := range map[string]bool{
+		"/": false, "latest": false, "": false, "user-data": true, "/1.0/user-data": true, "dynamic": false,
+		"instance-id": true, "instance-id/": true, "/latest//meta-data/instance-id": true, "iam": false, "iam/": false, "iam/info": true,
+		"iam-ecs-1": false, "iam-ecs-1/info": true, "public-keys": false, "public-keys/0": false, "public-keys/0/openssh-key": true,
+		"tags/instance": false, "tags/instance/0=y": true, "tag-sets/instance": true, "tags/instance/gone": false,
+	} {
+		if got, err := s.IsValue(t.Context(), path); got != want || err != nil {
+			t.Errorf("%q: got %v, %v; want %v", path, got, err, want)
+		}
+	}
+	if _, err := s.IsValue(t.Context(), "gone/x"); local.CodeOf(err) != local.NotFound {
+		t.Errorf("got %v below what is not there", err)
+	}
+}
