@@ -264,6 +264,12 @@ func (s *Service) SetOptions(patch Options) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if patch.InstanceMetadataTags == Enabled {
+		k := &checker{}
+		if k.tags(s.config.Tags, true); len(k.problems) > 0 {
+			return &local.Error{Code: local.Invalid, Msg: Problems(k.problems).Error()}
+		}
+	}
 	s.options = s.options.patched(patch)
 	s.changed()
 	return nil
