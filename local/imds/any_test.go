@@ -170,10 +170,11 @@ func interfaces(t *testing.T, values map[string]string) {
 		where[key] = value
 	}
 	for path := range values {
-		mac, ok := strings.CutPrefix(path, macs)
-		if mac, ok = strings.CutSuffix(mac, "/interface-id"); !ok {
+		mac, ok := strings.CutSuffix(path, "/interface-id")
+		if !ok {
 			continue
 		}
+		mac = strings.TrimPrefix(mac, macs)
 		at := func(leaf string) string { return values[macs+mac+"/"+leaf] }
 		lines := func(leaf string) []string {
 			if at(leaf) == "" {
