@@ -89,8 +89,10 @@ func (d *der) head(tag byte, length int) []byte {
 		return []byte{tag, byte(length)}
 	case length < 0x100:
 		return []byte{tag, 0x81, byte(length)}
-	default:
+	case length < 0x10000:
 		return []byte{tag, 0x82, byte(length >> 8), byte(length)}
+	default:
+		return []byte{tag, 0x83, byte(length >> 16), byte(length >> 8), byte(length)}
 	}
 }
 
@@ -110,7 +112,7 @@ func (d *der) attribute(oid asn1.ObjectIdentifier, value []byte) []byte {
 	return d.part(tagSequence, d.value(oid), d.part(tagSet, value))
 }
 
-// cms makes a signature over a document of less than 64 KiB with the key that
+// cms makes a signature over a document of less than 16 MiB with the key that
 // sign has.
 func cms(document []byte, certificate *x509.Certificate, a algorithms, now time.Time, sign func([]byte) ([]byte, error)) ([]byte, error) {
 	d := &der{}

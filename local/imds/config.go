@@ -126,7 +126,8 @@ type Instance struct {
 	// Interface is the primary one. Its keys stand beside those above.
 	Interface
 	// Interfaces are further ones (interfaces). What they leave out they have
-	// from the primary, except addresses and ids.
+	// from those before them in the same VPC, the primary's if they name none,
+	// except addresses and ids.
 	Interfaces []Interface
 }
 
@@ -138,7 +139,7 @@ type Interface struct {
 	NetworkCard          *int                // network-card; default: 0 on types with several cards, else absent
 	OwnerID              string              // owner-id; default: the account
 	LocalIPv4            string              // local-ipv4: the primary private address
-	LocalIPv4s           []string            // local-ipv4s: further private addresses; the primary may be repeated
+	LocalIPv4s           []string            // local-ipv4s: further private addresses; the primary may be repeated, or be the first
 	IPv6s                []string            // ipv6s
 	IPv4Prefixes         []string            // ipv4-prefix: delegated, /28
 	IPv6Prefixes         []string            // ipv6-prefix: delegated, /80

@@ -25,7 +25,7 @@ func everything() imds.Config {
 	i.Hibernation, i.DetailedMonitoring, i.AutoScalingGroup = pointer(true), true, "web"
 	i.ProductCodes = []string{"abc", "def"}
 	i.BlockDevices = map[string]string{"ebs1": "/dev/sdf", "ephemeral0": "sdb", "swap": "sda3"}
-	i.LocalIPv4s, i.PublicIPv4 = []string{"10.237.0.17", "10.237.0.18"}, "203.0.113.25"
+	i.LocalIPv4, i.LocalIPv4s, i.PublicIPv4 = "10.237.0.16", []string{"10.237.0.17", "10.237.0.18"}, "203.0.113.25"
 	i.IPv4Associations = map[string][]string{"203.0.113.26": {"10.237.0.17", "10.237.0.18"}}
 	i.IPv6s = []string{"2001:db8:0:100::5", "2001:db8:0:100::6"}
 	i.SubnetIPv4CIDRBlock, i.VPCIPv4CIDRBlock = "10.237.0.0/26", "10.237.0.0/24"

@@ -39,7 +39,7 @@ func (d *decoder) config(c *Config) []field {
 	return []field{
 		{"tokens", d.text(&c.Options.HTTPTokens)},
 		{"endpoint", d.text(&c.Options.HTTPEndpoint)},
-		{"hop-limit", d.number(&c.Options.HTTPPutResponseHopLimit)},
+		{"hop-limit", d.positive(&c.Options.HTTPPutResponseHopLimit)},
 		{"ipv6", d.text(&c.Options.HTTPProtocolIPv6)},
 		{"instance-metadata-tags", d.text(&c.Options.InstanceMetadataTags)},
 		{"tags", d.texts(&c.Tags)},
@@ -82,7 +82,7 @@ func (d *decoder) instance(i *Instance) []field {
 		{"hostname-type", d.text(&i.HostnameType)},
 		{"dns-hostnames", given(&i.DNSHostnames, d.flag)},
 		{"group-name", d.text(&i.GroupName)},
-		{"partition-number", d.number(&i.PartitionNumber)},
+		{"partition-number", d.positive(&i.PartitionNumber)},
 		{"host-id", d.text(&i.HostID)},
 		{"outpost-arn", d.text(&i.OutpostARN)},
 		{"hibernation-configured", given(&i.Hibernation, d.flag)},
@@ -257,6 +257,16 @@ func (d *decoder) number(to *int) reader {
 			return
 		}
 		*to = n
+	}
+}
+
+// positive reads a number of which 0 would say that there is none.
+func (d *decoder) positive(to *int) reader {
+	return func(path string, v any) {
+		known := len(d.problems)
+		if d.number(to)(path, v); *to == 0 && len(d.problems) == known {
+			d.add(path, "must be 1 or more, not 0; to say nothing, remove the key")
+		}
 	}
 }
 

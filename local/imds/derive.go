@@ -90,7 +90,7 @@ func derive(c Config, document []byte, signed func() signatures) leaves {
 	if i.DetailedMonitoring {
 		l.text("dynamic/fws/instance-monitoring", "enabled")
 	}
-	l.bytes("dynamic/instance-identity/document", document)
+	l.bytes(documentPath, document)
 	l["dynamic/instance-identity/signature"] = &node{lazy: func() []byte { return signed().signature }}
 	l["dynamic/instance-identity/pkcs7"] = &node{lazy: func() []byte { return signed().pkcs7 }}
 	l["dynamic/instance-identity/rsa2048"] = &node{lazy: func() []byte { return signed().rsa2048 }}
@@ -141,6 +141,8 @@ func (l leaves) network(i Instance, f Interface) {
 	l.lines(at+"vpc-ipv4-cidr-blocks", f.VPCIPv4CIDRBlocks)
 	l.lines(at+"vpc-ipv6-cidr-blocks", f.VPCIPv6CIDRBlocks)
 }
+
+const documentPath = "dynamic/instance-identity/document"
 
 const (
 	tagPath    = "meta-data/tags/instance/"

@@ -111,6 +111,54 @@ func TestDerived(t *testing.T) {
 				"network/interfaces/macs/02:00:00:00:00:01/../0e:ff:d5:40:fe:7d/vpc-id": "vpc-05bcc4ceabe1df195",
 			},
 		},
+		"addresses alone": {instance(imds.Instance{Interface: imds.Interface{LocalIPv4s: []string{"10.0.0.5", "10.0.0.6"}}, Interfaces: []imds.Interface{{MAC: "02:00:00:00:00:01", LocalIPv4s: []string{"10.0.0.7"}}}}), map[string]string{
+			"local-ipv4": "10.0.0.5", mac + "local-ipv4s": "10.0.0.5\n10.0.0.6", "hostname": "ip-10-0-0-5.ec2.internal",
+			"network/interfaces/macs/02:00:00:00:00:01/local-ipv4s": "10.0.0.7",
+		}},
+		"public address by association": {instance(imds.Instance{Interface: imds.Interface{IPv4Associations: map[string][]string{"203.0.113.7": {"10.237.0.16"}}}}), map[string]string{
+			"public-ipv4": "203.0.113.7", "public-hostname": "ec2-203-0-113-7.compute-1.amazonaws.com", mac + "public-ipv4s": "203.0.113.7",
+			mac + "ipv4-associations/203.0.113.7": "10.237.0.16",
+		}},
+		"prefix where the address would be": {instance(imds.Instance{Interface: imds.Interface{IPv4Prefixes: []string{"10.237.0.16/28"}}}), map[string]string{
+			"local-ipv4": "10.237.0.4", mac + "ipv4-prefix": "10.237.0.16/28",
+		}},
+		"further subnets": {
+			instance(imds.Instance{Interfaces: []imds.Interface{
+				{MAC: "02:00:00:00:00:01", SubnetID: "subnet-00000000000000001"},
+				{MAC: "02:00:00:00:00:02", SubnetID: "subnet-00000000000000001"},
+				{MAC: "02:00:00:00:00:03", SubnetIPv4CIDRBlock: "10.237.0.0/27"},
+				{MAC: "02:00:00:00:00:04", IPv6Only: true, IPv6s: []string{"2001:db8:0:101::7"}},
+				{MAC: "02:00:00:00:00:05", VPCID: "vpc-00000000000000001", IPv6s: []string{"2001:db8:1::7"}},
+			}}),
+			map[string]string{
+				"network/interfaces/macs/02:00:00:00:00:01/subnet-ipv4-cidr-block":  "10.237.0.32/27",
+				"network/interfaces/macs/02:00:00:00:00:01/local-ipv4s":             "10.237.0.48",
+				"network/interfaces/macs/02:00:00:00:00:02/subnet-ipv4-cidr-block":  "10.237.0.32/27",
+				"network/interfaces/macs/02:00:00:00:00:02/local-ipv4s":             "10.237.0.49",
+				"network/interfaces/macs/02:00:00:00:00:03/subnet-id":               "subnet-0d0a0b215479ae014",
+				"network/interfaces/macs/02:00:00:00:00:04/subnet-ipv4-cidr-block":  "",
+				"network/interfaces/macs/02:00:00:00:00:04/subnet-ipv6-cidr-blocks": "2001:db8:0:101::/64",
+				"network/interfaces/macs/02:00:00:00:00:04/vpc-ipv4-cidr-block":     "10.237.0.0/24",
+				mac + "vpc-ipv6-cidr-blocks":                                        "2001:db8:0:100::/56",
+				mac + "subnet-ipv6-cidr-blocks":                                     "",
+				"network/interfaces/macs/02:00:00:00:00:05/vpc-ipv4-cidr-block":     "172.31.0.0/16",
+				"network/interfaces/macs/02:00:00:00:00:05/subnet-ipv4-cidr-block":  "172.31.0.0/20",
+				"network/interfaces/macs/02:00:00:00:00:05/vpc-ipv6-cidr-blocks":    "2001:db8:1::/56",
+			},
+		},
+		"IPv6 of one subnet": {
+			instance(imds.Instance{Interfaces: []imds.Interface{{MAC: "02:00:00:00:00:01", IPv6s: []string{"2001:db8:0:101::7"}}}}),
+			map[string]string{"ipv6": "", mac + "ipv6s": "", mac + "subnet-ipv6-cidr-blocks": "2001:db8:0:101::/64", mac + "vpc-ipv6-cidr-blocks": "2001:db8:0:100::/56"},
+		},
+		"zone alone": {instance(imds.Instance{AvailabilityZone: "eu-west-1c"}), map[string]string{
+			"placement/region": "eu-west-1", "placement/availability-zone-id": "euw1-az3", "hostname": "ip-10-237-0-16.eu-west-1.compute.internal",
+		}},
+		"local zone": {instance(imds.Instance{AvailabilityZone: "us-west-2-lax-1b"}), map[string]string{
+			"placement/region": "us-west-2", "placement/availability-zone-id": "usw2-lax1-az2",
+		}},
+		"Wavelength Zone": {instance(imds.Instance{AvailabilityZone: "us-west-2-wl1-las-wlz-1"}), map[string]string{
+			"placement/region": "us-west-2", "placement/availability-zone-id": "usw2-wl1-las-wlz1",
+		}},
 		"several network cards": {instance(imds.Instance{InstanceType: "p5.48xlarge"}), map[string]string{mac + "network-card": "0"}},
 		"Xen":                   {instance(imds.Instance{InstanceType: "t2.micro"}), map[string]string{"system": "xen"}},
 		"bare metal":            {instance(imds.Instance{InstanceType: "i3.metal"}), map[string]string{"system": "nitro"}},
@@ -128,6 +176,12 @@ func TestDerived(t *testing.T) {
 		"devices": {instance(imds.Instance{BlockDevices: map[string]string{"root": "sda1", "ebs1": "/dev/sdf", "ephemeral0": "sdb"}}), map[string]string{
 			"block-device-mapping": "ami\nebs1\nephemeral0\nroot", "block-device-mapping/ami": "sda1", "block-device-mapping/root": "/dev/sda1",
 			"block-device-mapping/ebs1": "sdf", "block-device-mapping/ephemeral0": "sdb",
+		}},
+		"device of the image": {instance(imds.Instance{BlockDevices: map[string]string{"ami": "sda1"}}), map[string]string{
+			"block-device-mapping": "ami\nroot", "block-device-mapping/ami": "sda1", "block-device-mapping/root": "/dev/sda1",
+		}},
+		"tags that metadata cannot show": {imds.Config{Tags: map[string]string{"My Key": "1"}, Options: imds.Options{InstanceMetadataTags: imds.Disabled}}, map[string]string{
+			"tags": "", "tag-sets": "",
 		}},
 		"placement": {instance(imds.Instance{GroupName: "spread", PartitionNumber: 2, HostID: "h-0123456789abcdef0"}), map[string]string{
 			"placement":            "availability-zone\navailability-zone-id\ngroup-name\nhost-id\npartition-number\nregion",

@@ -1,6 +1,7 @@
 package imds_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -91,6 +92,43 @@ func FuzzMetadata(f *testing.F) {
 		}
 		if _, err := s.Value(path); err == nil {
 			t.Error("removed, and still there")
+		}
+	})
+}
+
+// FuzzDecode says that whatever a section of a configuration file holds is
+// refused, or makes a whole tree.
+func FuzzDecode(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `{"tags": {"Name": "web", "n": 1}, "hop-limit": 2, "user-data": "x", "role": "web"}`,
+		`{"instance": {"region": "cn-north-1", "local-ipv4s": ["10.0.0.5"], "ipv6s": ["2001:db8::5"], "interfaces": [{"efa-only": true}, {"subnet-id": "subnet-0123456789abcdef0"}]}}`,
+		`{"instance": {"ipv4-associations": {"203.0.113.1": ["10.237.0.16"]}, "ipv4-prefix": ["10.237.0.0/28"], "vpc-ipv4-cidr-block": "::/0"}}`,
+		`{"instance": {"subnet-ipv4-cidr-block": "255.255.255.240/28", "interfaces": [{"subnet-id": "subnet-0123456789abcdef0"}]}}`,
+		`{"metadata": {"a/b": null, "user-data": "x"}, "namespaces": {"iam-ecs-1": [{"task": "0", "role-type": "TaskExecution", "role": "a"}], "iam-ecs-2": null}}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var section map[string]any
+		if json.Unmarshal(text, &section) != nil {
+			return
+		}
+		c, problems := imds.Decode(section)
+		wrong := c.Validate()
+		for _, p := range append(problems, wrong...) {
+			if p.Msg == "" {
+				t.Errorf("%q has a problem without words", p.Path)
+			}
+		}
+		if len(problems)+len(wrong) > 0 {
+			return
+		}
+		s, err := imds.New(c, imds.Deps{Identity: identity()})
+		if err != nil {
+			t.Fatalf("no problems, and %v", err)
+		}
+		if options := s.Options(); options.HTTPEndpoint == imds.Enabled {
+			crawl(t, v2(t, s), "latest")
 		}
 	})
 }

@@ -300,3 +300,51 @@ func TestIdentityStable(t *testing.T) {
 		t.Error("pkcs7 is the same for another document")
 	}
 }
+
+// TestReplacedDocumentIsSigned says that the signatures are those of the
+// document that is there, whoever put it there and however long it is.
+func TestReplacedDocumentIsSigned(t *testing.T) {
+	t.Parallel()
+	configured := "{}"
+	s := serve(t, imds.Config{Metadata: map[string]*string{"dynamic/instance-identity/document": &configured}}, nil)
+	c := v2(t, s)
+	var certificate *x509.Certificate
+	for _, known := range identity().Certificates() {
+		if block, _ := pem.Decode(known.PEM); known.Name == "rsa2048" {
+			certificate, _ = x509.ParseCertificate(block.Bytes)
+		}
+	}
+	check := func(want string) {
+		t.Helper()
+		p, err := pkcs7.Parse(unwrap(t, c.do("GET", identityPath+"rsa2048").Body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Certificates = []*x509.Certificate{certificate}
+		if err := p.Verify(); err != nil || string(p.Content) != want {
+			t.Errorf("%d bytes are signed, want %d; %v", len(p.Content), len(want), err)
+		}
+	}
+	check(configured)
+	for _, length := range []int{1, 127, 128, 255, 256, 65535, 65536, 70000} {
+		document := strings.Repeat("d", length)
+		if err := s.SetValue("dynamic/instance-identity/document", []byte(document)); err != nil {
+			t.Fatal(err)
+		}
+		check(document)
+	}
+	if err := s.SetValue("dynamic/instance-identity/rsa2048", []byte("mine")); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(c.do("GET", identityPath+"rsa2048").Body); got != "mine" {
+		t.Errorf("a replaced signature is %q", got)
+	}
+	s.Reset()
+	check(configured)
+	if err := s.RemoveValue("dynamic/instance-identity/document"); err != nil {
+		t.Fatal(err)
+	}
+	if c.do("GET", identityPath+"document").Status != 404 || c.do("GET", identityPath+"pkcs7").Status != 200 {
+		t.Error("without the document: not what was asked for")
+	}
+}

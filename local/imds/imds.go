@@ -57,7 +57,7 @@ type Service struct {
 	started    time.Time
 	checked    time.Time // LastUpdated of the info documents
 	modified   time.Time // Last-Modified
-	document   []byte    // identity document
+	document   []byte    // identity document, replaced or not
 	signed     func() signatures
 }
 
@@ -169,19 +169,25 @@ func (s *Service) changed() {
 func (s *Service) rebuild() {
 	now := time.Now()
 	s.reconcile()
-	if document := s.config.Instance.document(); !bytes.Equal(document, s.document) {
-		s.document = document
-		s.signed = sync.OnceValue(func() signatures { return s.sign(document) })
-	}
 	c := s.config
 	c.Options = s.options
-	l := derive(c, s.document, s.signed)
+	var signed func() signatures
+	l := derive(c, c.Instance.document(), func() signatures { return signed() })
 	s.credentials(l, now)
 	s.tasks(l, now)
 	s.configured.apply(l)
 	s.live.apply(l)
 	if _, ok := l[tagSetPath]; ok && !s.configured.touches(tagSetPath) && !s.live.touches(tagSetPath) {
 		l.tagSet() // again: a tag may have been set or removed
+	}
+	// The signatures are those of the document that is there, which may have
+	// been replaced.
+	if n := l[documentPath]; n != nil && (s.signed == nil || !bytes.Equal(n.v2, s.document)) {
+		document := n.v2
+		s.document, s.signed = document, sync.OnceValue(func() signatures { return s.sign(document) })
+	}
+	if signed = s.signed; signed == nil {
+		signed = func() signatures { return signatures{} } // there never was a document
 	}
 	s.current.Store(newSnapshot(l, s.options, s.modified))
 }
@@ -278,6 +284,12 @@ func (s *Service) SetOptions(patch Options) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if patch.InstanceMetadataTags == Enabled {
+		k := &checker{}
+		if k.tags(s.config.Tags, true); len(k.problems) > 0 {
+			return &local.Error{Code: local.Invalid, Msg: Problems(k.problems).Error()}
+		}
+	}
 	s.options = s.options.patched(patch)
 	s.changed()
 	return nil

@@ -144,6 +144,20 @@ func TestSetOptions(t *testing.T) {
 	}
 }
 
+// TestTagsCannotBeTurnedOn says that tags whose keys instance metadata cannot
+// show keep the option off, as EC2 does.
+func TestTagsCannotBeTurnedOn(t *testing.T) {
+	t.Parallel()
+	s := serve(t, imds.Config{Tags: map[string]string{"My Key": "1"}, Options: imds.Options{InstanceMetadataTags: imds.Disabled}}, nil)
+	err := s.SetOptions(imds.Options{InstanceMetadataTags: imds.Enabled})
+	if local.CodeOf(err) != local.Invalid || !strings.Contains(err.Error(), "My Key") {
+		t.Errorf("%v", err)
+	}
+	if s.Options().InstanceMetadataTags != imds.Disabled || v2(t, s).status("tags") != 404 {
+		t.Error("the tags are on")
+	}
+}
+
 // TestConcurrently changes and reads at once; every answer is that of one
 // moment.
 func TestConcurrently(t *testing.T) {

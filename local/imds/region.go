@@ -3,6 +3,7 @@ package imds
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -46,9 +47,22 @@ func publicHostname(region, ipv4 string) string {
 	return host + "." + region + ".compute." + serviceDomain(region)
 }
 
-// zoneID returns the id that a zone would have if the account's zones were in
-// the order of AWS's: us-east-1a → use1-az1.
-func zoneID(region, zone string) string {
+// zones cuts a zone: us-west-2|a, us-west-2|-lax-1|a, us-west-2|-wl1-las-wlz-|1.
+var zones = regexp.MustCompile(`^([a-z]{2,}(?:-[a-z]+)+-\d+)(?:([a-z])|-([a-z]{3})-(\d+)([a-z])|-(wl\d)-([a-z]{3})-wlz-(\d+))$`)
+
+// regionOf returns the region that a zone is in, or nothing when it is not a
+// zone.
+func regionOf(zone string) string {
+	if part := zones.FindStringSubmatch(zone); part != nil {
+		return part[1]
+	}
+	return ""
+}
+
+// regionCode returns what the ids of a region's zones begin with: us-east-1 →
+// use1.
+// https://docs.aws.amazon.com/global-infrastructure/latest/regions/az-ids.html
+func regionCode(region string) string {
 	part := strings.Split(region, "-")
 	code := part[0]
 	for _, p := range part[1:] {
@@ -65,11 +79,25 @@ func zoneID(region, zone string) string {
 			code += p[:min(1, len(p))]
 		}
 	}
-	n := "1"
-	if letter := strings.TrimPrefix(zone, region); len(letter) == 1 && 'a' <= letter[0] && letter[0] <= 'i' {
-		n = string('1' + letter[0] - 'a')
+	return code
+}
+
+// zoneID returns the id that a zone would have if the account's zones were in
+// the order of AWS's: us-east-1a → use1-az1.
+func zoneID(region, zone string) string {
+	code := regionCode(region)
+	number := func(letter string) string { return strconv.Itoa(int(letter[0]-'a') + 1) }
+	part := zones.FindStringSubmatch(zone)
+	switch {
+	case part == nil:
+		return code + "-az1"
+	case part[3] != "": // a local zone
+		return code + "-" + part[3] + part[4] + "-az" + number(part[5])
+	case part[6] != "": // a Wavelength Zone
+		return code + "-" + part[6] + "-" + part[7] + "-wlz" + part[8]
+	default:
+		return code + "-az" + number(part[2])
 	}
-	return code + "-az" + n
 }
 
 // xenFamilies are the instance families on the Xen hypervisor.

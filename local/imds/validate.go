@@ -1,6 +1,7 @@
 package imds
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -18,7 +19,8 @@ import (
 const (
 	maxUserData = 16 << 10 // bytes, before base64
 	maxTags     = 50       // without those that AWS sets
-	maxTagValue = 256      // characters
+	maxTagKey   = 255      // characters
+	maxTagValue = 256
 	maxHopLimit = 64
 
 	// maxName is how long names may be. A limit in a pattern instead would make
@@ -44,7 +46,6 @@ var (
 
 	accountIDs    = regexp.MustCompile(`^\d{12}$`)
 	regionNames   = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d+$`)
-	zoneSuffixes  = regexp.MustCompile(`^([a-z]|-[a-z]{3}-\d+[a-z]|-wl\d-[a-z]{3}-wlz-\d+)$`)
 	zoneIDs       = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*-(az|wlz)\d+$`)
 	instanceTypes = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9-]+$`)
 	macAddresses  = regexp.MustCompile(`^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$`)
@@ -103,7 +104,7 @@ func (c Config) Validate() []Problem {
 	full := c.resolved(time.Unix(0, 0))
 	k.instance(c.Instance, full.Instance)
 	k.problems = append(k.problems, c.Options.validate()...)
-	k.tags(c.Tags)
+	k.tags(c.Tags, full.Options.InstanceMetadataTags == Enabled)
 	if c.Role != "" {
 		if _, err := local.ParseRole(c.Role); err != nil {
 			k.add("role", "%s", local.MessageOf(err))
@@ -141,12 +142,17 @@ func validTagKey(key string) bool {
 	return len(key) <= maxName && tagKeys.MatchString(key) && key != "." && key != ".." && key != "_index"
 }
 
-func (c *checker) tags(tags map[string]string) {
+// tags checks tags. Only where instance metadata shows them are their keys
+// those that it can show.
+func (c *checker) tags(tags map[string]string, shown bool) {
 	own := 0
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		path := "tags." + key
-		if !validTagKey(key) {
-			c.add(path, "instance metadata cannot show this key: %s", mustTagKey)
+		switch n := len([]rune(key)); {
+		case shown && !validTagKey(key):
+			c.add(path, "instance metadata cannot show this key: %s, or set instance-metadata-tags to disabled", mustTagKey)
+		case n == 0 || n > maxTagKey:
+			c.add(path, "a key of %d characters is not valid: use 1 to %d", n, maxTagKey)
 		}
 		if n := len([]rune(tags[key])); n > maxTagValue {
 			c.add(path, "a value of %d characters is too long: use at most %d", n, maxTagValue)
@@ -244,12 +250,20 @@ func (c *checker) instance(given, i Instance) {
 	if given.AMILaunchIndex < 0 {
 		c.add(at+"ami-launch-index", "%d is not valid: use 0 or more", given.AMILaunchIndex)
 	}
-	if c.match(at+"region", given.Region, regionNames, "us-east-1") {
-		if suffix, ok := strings.CutPrefix(i.AvailabilityZone, i.Region); !ok || !zoneSuffixes.MatchString(suffix) {
-			c.add(at+"availability-zone", "%q is not a zone of %s: it looks like %sa", i.AvailabilityZone, i.Region, i.Region)
+	place := c.match(at+"region", given.Region, regionNames, "us-east-1")
+	if place && regionOf(i.AvailabilityZone) != i.Region {
+		c.add(at+"availability-zone", "%q is not a zone of %s: it looks like %sa", i.AvailabilityZone, i.Region, i.Region)
+		place = false
+	}
+	if c.match(at+"availability-zone-id", given.AvailabilityZoneID, zoneIDs, "use1-az6") && place && given.AvailabilityZoneID != "" &&
+		slices.Contains([]string{"aws", "aws-cn", "aws-us-gov"}, local.Partition(i.Region)) { // others may have a form of their own
+		if code := regionCode(i.Region); !strings.HasPrefix(given.AvailabilityZoneID, code+"-") {
+			c.add(at+"availability-zone-id", "%q is not the id of a zone of %s: it looks like %s-az1", given.AvailabilityZoneID, i.Region, code)
 		}
 	}
-	c.match(at+"availability-zone-id", given.AvailabilityZoneID, zoneIDs, "use1-az6")
+	if part := strings.Split(given.OutpostARN, ":"); len(part) > 3 && place && part[3] != i.Region {
+		c.add(at+"outpost-arn", "the Outpost is in %s, the instance in %s: make them the same", part[3], i.Region)
+	}
 	c.oneOf(at+"architecture", given.Architecture, architectures)
 	c.oneOf(at+"system", given.System, systems)
 	c.oneOf(at+"instance-life-cycle", given.InstanceLifeCycle, lifeCycles)
@@ -288,13 +302,28 @@ func (c *checker) instance(given, i Instance) {
 			c.add(path, "%q is not a device: it looks like /dev/sdf", given.BlockDevices[key])
 		}
 	}
+	devices := map[string]string{i.BlockDevices["root"]: "root"}
+	for _, key := range slices.Sorted(maps.Keys(i.BlockDevices)) {
+		device := "/dev/" + i.BlockDevices[key]
+		switch other, taken := devices[device]; {
+		case key == "root":
+		case key == "ami" && !taken:
+			c.add(at+"block-device-mapping.ami", "the image is on the root device, %s: leave ami or root out", i.BlockDevices["root"])
+		case key != "ami" && taken:
+			c.add(at+"block-device-mapping."+key, "%s is %s, too: give each device its own name", device, other)
+		default:
+			devices[device] = cmp.Or(other, key)
+		}
+	}
 	c.keyPair(given, i)
 	c.interfaces(given, i)
 }
 
 // keyPair checks that a key pair has both its parts.
 func (c *checker) keyPair(given, i Instance) {
-	c.match("instance.key-name", given.KeyName, printable, "my-key")
+	if name := i.KeyName; name != "" && (!printable.MatchString(name) || strings.TrimSpace(name) != name || len(name) > 255) {
+		c.add("instance.key-name", "%q is not the name of a key pair: use at most 255 printable characters, no space at either end", name)
+	}
 	if given.PublicKey == "" {
 		if given.KeyName != "" {
 			c.add("instance.public-key", "give the public key of the key pair %q: a line such as ssh-ed25519 AAAA…", given.KeyName)
@@ -337,8 +366,11 @@ func (c *checker) interfaces(given, i Instance) {
 			card = *f.whole.NetworkCard
 		}
 		unique(f.path+"device-number", fmt.Sprintf("device %d of network card %d", *f.whole.DeviceNumber, card))
-		if *f.whole.DeviceNumber < 0 || card < 0 {
-			c.add(f.path+"device-number", "use 0 or more")
+		if *f.whole.DeviceNumber < 0 {
+			c.add(f.path+"device-number", "%d is not valid: use 0 or more", *f.whole.DeviceNumber)
+		}
+		if card < 0 {
+			c.add(f.path+"network-card", "%d is not valid: use 0 or more", card)
 		}
 		for _, a := range f.whole.LocalIPv4s {
 			key := "local-ipv4s"
@@ -358,8 +390,10 @@ func (c *checker) interfaces(given, i Instance) {
 				unique(f.path+"ipv4-associations."+a, a)
 			}
 		}
-		if f.whole.VPCID != i.VPCID {
-			c.add(f.path+"vpc-id", "%s is another VPC than %s: all interfaces of an instance are in one", f.whole.VPCID, i.VPCID)
+	}
+	for n := range all {
+		for _, other := range all[:n] {
+			c.together(all[n].path, all[n].whole, strings.TrimSuffix(other.path, "."), other.whole)
 		}
 	}
 	if *i.DeviceNumber != 0 {
@@ -368,6 +402,68 @@ func (c *checker) interfaces(given, i Instance) {
 	if i.EFAOnly {
 		c.add("instance.efa-only", "the primary interface has an address: move this to interfaces")
 	}
+}
+
+// together checks that an interface and another before it say the same of what
+// they share, and share nothing else.
+func (c *checker) together(at string, f Interface, name string, other Interface) {
+	if f.VPCID != other.VPCID {
+		if f.SubnetID == other.SubnetID {
+			c.add(at+"subnet-id", "%s is the subnet of %s, which is in %s: a subnet is in one VPC", f.SubnetID, name, other.VPCID)
+		}
+		return
+	}
+	alike := func(key, a, b string) {
+		if a != b {
+			c.add(at+key, "%s has %s in the same place: leave it out here, or make it the same", name, cmp.Or(b, "none"))
+		}
+	}
+	joined := func(texts []string) string { return strings.Join(texts, ", ") }
+	alike("vpc-ipv4-cidr-block", f.VPCIPv4CIDRBlock, other.VPCIPv4CIDRBlock)
+	if f.VPCIPv4CIDRBlock == other.VPCIPv4CIDRBlock {
+		alike("vpc-ipv4-cidr-blocks", joined(f.VPCIPv4CIDRBlocks), joined(other.VPCIPv4CIDRBlocks))
+	}
+	alike("vpc-ipv6-cidr-blocks", joined(f.VPCIPv6CIDRBlocks), joined(other.VPCIPv6CIDRBlocks))
+	if f.SubnetID == other.SubnetID {
+		alike("subnet-ipv4-cidr-block", f.SubnetIPv4CIDRBlock, other.SubnetIPv4CIDRBlock)
+		alike("subnet-ipv6-cidr-blocks", joined(f.SubnetIPv6CIDRBlocks), joined(other.SubnetIPv6CIDRBlocks))
+	} else {
+		c.apart(at+"subnet-ipv4-cidr-block", []string{f.SubnetIPv4CIDRBlock}, "the subnet of "+name, []string{other.SubnetIPv4CIDRBlock})
+		c.apart(at+"subnet-ipv6-cidr-blocks", f.SubnetIPv6CIDRBlocks, "the subnet of "+name, other.SubnetIPv6CIDRBlocks)
+	}
+	c.apart(at+"ipv4-prefix", f.IPv4Prefixes, name, slices.Concat(other.IPv4Prefixes, other.LocalIPv4s))
+	c.apart(at+"local-ipv4s", f.LocalIPv4s, name, other.IPv4Prefixes)
+	c.apart(at+"ipv6-prefix", f.IPv6Prefixes, name, other.IPv6Prefixes)
+}
+
+// apart objects to blocks or addresses that overlap others. What is neither is
+// reported elsewhere.
+func (c *checker) apart(path string, texts []string, whose string, others []string) {
+	for _, text := range texts {
+		for _, other := range others {
+			if a, b := block(text), block(other); a.IsValid() && b.IsValid() && a.Overlaps(b) {
+				c.add(path, "%s overlaps %s of %s: choose another", text, other, whose)
+			}
+		}
+	}
+}
+
+// twice objects to what is in a list more than once.
+func (c *checker) twice(path string, texts []string) {
+	for n, text := range texts {
+		if slices.Contains(texts[:n], text) {
+			c.add(path, "%s is there twice: leave one out", text)
+		}
+	}
+}
+
+// block reads a block, or an address as the block that has nothing else.
+func block(text string) netip.Prefix {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen())
+	}
+	p, _ := netip.ParsePrefix(text)
+	return p
 }
 
 // one checks an interface.
@@ -390,7 +486,8 @@ func (c *checker) one(at string, given, f Interface) {
 	if len(f.SecurityGroups) != len(f.SecurityGroupIDs) {
 		c.add(at+"security-group-ids", "%d ids for %d security groups: give one for each, or none", len(f.SecurityGroupIDs), len(f.SecurityGroups))
 	}
-	if f.EFAOnly && (given.LocalIPv4 != "" || len(given.LocalIPv4s) > 0 || len(given.IPv6s) > 0 || given.PublicIPv4 != "") {
+	if f.EFAOnly && (given.LocalIPv4 != "" || given.PublicIPv4 != "" || given.IPv6Only ||
+		len(given.LocalIPv4s)+len(given.IPv6s)+len(given.IPv4Prefixes)+len(given.IPv6Prefixes)+len(given.IPv4Associations) > 0) {
 		c.add(at+"efa-only", "an EFA-only interface has no addresses: leave them out")
 	}
 	c.ipv4(at, given, f)
@@ -417,10 +514,30 @@ func within(blocks []netip.Prefix, p netip.Prefix) bool {
 	return slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Bits() <= p.Bits() && b.Contains(p.Addr()) })
 }
 
+// noVPC are the blocks that a VPC cannot have.
+// https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
+var noVPC = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/3"),
+}
+
 func (c *checker) ipv4(at string, given, f Interface) {
 	vpc := c.blocks(at+"vpc-ipv4-cidr-block", f.VPCIPv4CIDRBlocks, false, 16, 28, "10.0.0.0/16")
+	for _, p := range vpc {
+		if slices.ContainsFunc(noVPC, p.Overlaps) {
+			key := "vpc-ipv4-cidr-block"
+			switch { // it follows from what was given
+			case given.VPCIPv4CIDRBlock != "" || len(given.VPCIPv4CIDRBlocks) > 0:
+			case given.SubnetIPv4CIDRBlock != "":
+				key = "subnet-ipv4-cidr-block"
+			case given.LocalIPv4 != "":
+				key = "local-ipv4"
+			}
+			c.add(at+key, "no VPC can have the block %s: use one such as 10.0.0.0/16", p)
+		}
+	}
 	if f.IPv6Only {
-		if given.LocalIPv4 != "" || len(given.LocalIPv4s) > 0 || given.SubnetIPv4CIDRBlock != "" || given.PublicIPv4 != "" {
+		if given.LocalIPv4 != "" || given.SubnetIPv4CIDRBlock != "" || given.PublicIPv4 != "" ||
+			len(given.LocalIPv4s)+len(given.IPv4Prefixes)+len(given.IPv4Associations) > 0 {
 			c.add(at+"ipv6-only", "an interface without IPv4 has no IPv4 address or subnet: leave them out")
 		}
 		if len(f.IPv6s) == 0 {
@@ -438,7 +555,7 @@ func (c *checker) ipv4(at string, given, f Interface) {
 	}
 	for _, text := range f.LocalIPv4s {
 		key := at + "local-ipv4s"
-		if text == f.LocalIPv4 {
+		if text == f.LocalIPv4 && (given.LocalIPv4 != "" || len(given.LocalIPv4s) == 0) {
 			key = at + "local-ipv4"
 		}
 		addr, err := netip.ParseAddr(text)
@@ -451,11 +568,16 @@ func (c *checker) ipv4(at string, given, f Interface) {
 			c.add(key, "%s is reserved: the first four addresses and the last of a subnet (%s) belong to AWS", addr, subnet)
 		}
 	}
+	if f.LocalIPv4 == "" && !f.EFAOnly {
+		c.add(at+"local-ipv4", "the subnet %s has no free address left: choose a larger subnet-ipv4-cidr-block", subnet)
+	}
 	for _, p := range c.blocks(at+"ipv4-prefix", f.IPv4Prefixes, false, 28, 28, "10.0.1.16/28") {
 		if !within(subnets, p) {
 			c.add(at+"ipv4-prefix", "%s is not in the subnet %s", p, subnet)
 		}
+		c.apart(at+"ipv4-prefix", []string{p.String()}, "the same interface", f.LocalIPv4s)
 	}
+	c.twice(at+"ipv4-prefix", f.IPv4Prefixes)
 }
 
 // reserved reports whether AWS keeps an address of a subnet for itself.
@@ -477,8 +599,8 @@ func (c *checker) ipv6(at string, f Interface) {
 	for _, text := range f.IPv6s {
 		addr, err := netip.ParseAddr(text)
 		switch {
-		case err != nil || !addr.Is6() || addr.Is4In6() || addr.Zone() != "":
-			c.add(at+"ipv6s", "%q is not an IPv6 address", text)
+		case err != nil || !addr.Is6() || addr.Is4In6() || addr.Zone() != "" || !addr.IsGlobalUnicast():
+			c.add(at+"ipv6s", "%q is not an IPv6 address that an instance can have: it looks like 2001:db8:0:100::5", text)
 		case addr.String() != text:
 			c.add(at+"ipv6s", "%q is not the short form of the address: write %s", text, addr)
 		case !within(subnets, netip.PrefixFrom(addr, 128)):
@@ -491,6 +613,7 @@ func (c *checker) ipv6(at string, f Interface) {
 			c.add(at+"ipv6-prefix", "%s is not in the subnet's %s", p, strings.Join(f.SubnetIPv6CIDRBlocks, ", "))
 		}
 	}
+	c.twice(at+"ipv6-prefix", f.IPv6Prefixes)
 }
 
 // public checks public addresses and what they are mapped to.
@@ -504,8 +627,10 @@ func (c *checker) public(at string, f Interface) {
 			c.add(path, "%s is not a public address", addr)
 		}
 	}
+	mapped := map[string]string{} // private address → public one
 	if f.PublicIPv4 != "" {
 		one(at+"public-ipv4", f.PublicIPv4)
+		mapped[f.LocalIPv4] = f.PublicIPv4
 	}
 	for _, address := range slices.Sorted(maps.Keys(f.IPv4Associations)) {
 		path := at + "ipv4-associations." + address
@@ -517,6 +642,10 @@ func (c *checker) public(at string, f Interface) {
 			if !slices.Contains(f.LocalIPv4s, private) {
 				c.add(path, "%s is not an address of the interface: add it to local-ipv4s", private)
 			}
+			if other, ok := mapped[private]; ok && other != address {
+				c.add(path, "%s has the public address %s already: it can have one", private, other)
+			}
+			mapped[private] = address
 		}
 	}
 }
