@@ -151,19 +151,19 @@ func TestTaskRoleGoesFromTheNamespaceThroughTheScannerToTheSDK(t *testing.T) {
 	arn := "arn:aws:ecs:eu-west-1:123456789012:task/default/" + task
 	s := spec{
 		networks: []attachment{{network: network}},
-		labels:   map[string]string{"ecs-local.task-role": "shop-web-task", "com.amazonaws.ecs.task-arn": arn},
+		labels:   map[string]string{"ecs-local.task-role": "shop-web-task", "ecs-local.execution-role": "shop-exec", "com.amazonaws.ecs.task-arn": arn},
 	}
 	first := startProbe(t, c, s)
 
-	var uri string
+	var uri, ofExecution string
 	eventually(t, soon, func() error {
 		for _, task := range document[[]taskOfControl](t, fromHost(t, side.control+"/v1/tasks")) {
-			if task.ARN == arn && task.Credentials["TaskApplication"] != "" {
-				uri = task.Credentials["TaskApplication"]
+			uri, ofExecution = task.Credentials["TaskApplication"], task.Credentials["TaskExecution"]
+			if task.ARN == arn && uri != "" && ofExecution != "" {
 				return nil
 			}
 		}
-		return fmt.Errorf("GET /v1/tasks has no path of the credentials of %s", arn)
+		return fmt.Errorf("GET /v1/tasks has no paths of the credentials of %s", arn)
 	})
 	if !regexp.MustCompile(`^/v2/credentials/[0-9a-f-]{36}$`).MatchString(uri) {
 		t.Fatalf("got the path %q, want /v2/credentials/ and an id", uri)
@@ -191,6 +191,11 @@ func TestTaskRoleGoesFromTheNamespaceThroughTheScannerToTheSDK(t *testing.T) {
 	}
 	if other := i.key(t, "iam-ecs-1/security-credentials/5f0c1b7e9a2d4c3e8b6a7d1f20394857-TaskApplication"); other == before {
 		t.Error("the namespace holds the same key for another task")
+	}
+	execution := document[credentialsDocument](t, web.asked(t, http.MethodGet, "http://"+ecsAddress+ofExecution, nil))
+	if !strings.HasSuffix(execution.RoleArn, ":role/shop-exec") ||
+		hashOf(execution.AccessKeyID) != i.key(t, "iam-ecs-1/security-credentials/"+task+"-TaskExecution") {
+		t.Errorf("%s has the credentials of %s; want those of the execution role that the namespace holds", ofExecution, execution.RoleArn)
 	}
 
 	updated := lastUpdated(t, i)
