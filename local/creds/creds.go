@@ -61,6 +61,14 @@ type Options struct {
 	// expiry is unknown are said to live when they are handed on.
 	SharedTokenExpiration time.Duration
 
+	// KeysExpire is when the temporary keys in the environment end, where that
+	// is known.
+	KeysExpire time.Time
+
+	// MissingKey names a variable that the keys in the environment lack. They
+	// count as there but unusable, unless there are other base credentials.
+	MissingKey string
+
 	// Account is shown in the ARNs of offline roles. Default
 	// local.DefaultAccount.
 	Account string

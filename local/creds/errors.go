@@ -61,6 +61,16 @@ func noBase() *local.Error {
 	}
 }
 
+// halfKeys is what the SDK says of a profile with an access key id or a secret
+// only.
+var halfKeys = regexp.MustCompile(`partial credentials found for profile (?:profile )?(.+)`)
+
+// incompleteKeys says that the environment has keys, but not all of them.
+func incompleteKeys(missing string) *local.Error {
+	return &local.Error{Code: local.Denied, Name: "InvalidConfiguration",
+		Msg: "the AWS keys in the environment lack " + missing + ": set it and start ecs-local again, or unset the others"}
+}
+
 // explainConfig turns an error of config.LoadDefaultConfig into one for the
 // developer.
 func explainConfig(err error) *local.Error {
@@ -77,8 +87,11 @@ func explainConfig(err error) *local.Error {
 		e.Msg = fmt.Sprintf("the AWS profile %q does not exist: check AWS_PROFILE, and that ~/.aws is readable for ecs-local (mounted into its container)", noProfile.Profile)
 	case errors.As(err, &badFile):
 		e.Msg = fmt.Sprintf("the AWS configuration file %s cannot be read: check its permissions and its syntax", badFile.Filename)
+	case halfKeys.MatchString(err.Error()):
+		e.Msg = fmt.Sprintf("the AWS profile %q has only one of aws_access_key_id and aws_secret_access_key: add the other, or remove it",
+			halfKeys.FindStringSubmatch(err.Error())[1])
 	default:
-		e.Msg = "the AWS configuration cannot be used: " + redact(err.Error())
+		e.Msg = "the AWS configuration cannot be used: " + strings.TrimSpace(redact(err.Error())) + ": check the AWS files and variables"
 	}
 	return e
 }
