@@ -38,7 +38,7 @@ const (
 // Defaults of Options.
 const (
 	DefaultSharedTokenExpiration = 750 * time.Second
-	DefaultTimeout               = 10 * time.Second
+	DefaultTimeout               = 9 * time.Second // the answer is there within ten
 )
 
 // offlineLifetime is how long offline credentials live unless
@@ -96,7 +96,7 @@ type Options struct {
 	Roles map[string]local.SessionOptions
 
 	// Timeout bounds everything that one request for credentials may have to
-	// wait for, retries included. Default 10 seconds.
+	// wait for, retries included. Default DefaultTimeout.
 	Timeout time.Duration
 
 	Log *slog.Logger // default: nothing is logged
