@@ -269,7 +269,11 @@ func (s *Service) refresh(ctx context.Context, choose func(*holder) bool) error 
 		}
 		changed = a.holder.take(now, a.keys, a.err) || changed
 		if a.err != nil && !a.holder.denied {
-			failed = append(failed, fmt.Errorf("get credentials of %s: %w", a.key.subject(a.ask), a.err))
+			err := fmt.Errorf("get credentials of %s: %w", a.key.subject(a.ask), a.err)
+			// The keys of IMDSv1 and IMDSv2 fail alike.
+			if !slices.ContainsFunc(failed, func(other error) bool { return other.Error() == err.Error() }) {
+				failed = append(failed, err)
+			}
 		}
 	}
 	if changed {
