@@ -175,6 +175,9 @@ func (a *account) explain(err error, call stsCall) *local.Error {
 		e.Msg = fmt.Sprintf("no answer from %s within %s: check the network, the proxy and the STS endpoint", a.endpointOf(err), a.opts.Timeout)
 	case errors.Is(err, context.Canceled):
 		e.Code, e.Msg = local.Unavailable, "ecs-local is shutting down: ask again once it is back"
+	case errors.As(err, &reach) && strings.Contains(reach.Err.Error(), "unsupported protocol scheme"):
+		e.Code, e.Name = local.Denied, "InvalidConfiguration"
+		e.Msg = "the AWS endpoint that is configured is not a URL: check AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, and endpoint_url of the profile (it looks like https://sts.us-east-1.amazonaws.com)"
 	case errors.As(err, &reach):
 		e.Code = local.Unavailable
 		e.Msg = fmt.Sprintf("%s cannot be reached%s: check the network, the proxy and the STS endpoint", a.endpointOf(err), whyUnreachable(err))
