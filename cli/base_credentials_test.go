@@ -217,9 +217,15 @@ func TestFailuresOfBaseCredentialsSayWhatToDo(t *testing.T) {
 			refuse: refusing(403, "AccessDenied", "not authorized", "AssumeRole"), says: "there is no such role .check its name, path and account., or its trust policy does not let"},
 		"clock skew": {credentials: keysProfile, path: "/creds", status: 403,
 			refuse: refusing(403, "SignatureDoesNotMatch", "Signature expired: 20200101T000000Z is now earlier than 20200101T001500Z", "GetSessionToken"), says: "clock"},
-		"no network":      {credentials: keysProfile, path: "/creds", status: 503, down: true, says: "cannot be reached.*check the network"},
-		"broken process":  {config: "[default]\ncredential_process = /bin/false\n", path: "/creds", status: 403, says: "credential_process"},
-		"no such profile": {env: map[string]string{"AWS_PROFILE": "nope"}, path: "/creds", status: 403, says: `profile \\?"nope\\?" does not exist`},
+		"no network":     {credentials: keysProfile, path: "/creds", status: 503, down: true, says: "cannot be reached.*check the network"},
+		"broken process": {config: "[default]\ncredential_process = /bin/false\n", path: "/creds", status: 403, says: "credential_process"},
+		"keys have ended": {env: map[string]string{"AWS_ACCESS_KEY_ID": testKey, "AWS_SECRET_ACCESS_KEY": testSecret, "AWS_SESSION_TOKEN": testToken, "AWS_CREDENTIAL_EXPIRATION": "2020-01-01T00:00:00+00:00"},
+			path: "/creds", status: 403, says: "expired: put new ones into the environment"},
+		"half of the keys": {env: map[string]string{"AWS_ACCESS_KEY_ID": testKey}, path: "/creds", status: 403, says: "lack AWS_SECRET_ACCESS_KEY: set it"},
+		"the other half":   {env: map[string]string{"AWS_SECRET_ACCESS_KEY": testSecret}, path: "/role/web", status: 403, says: "lack AWS_ACCESS_KEY_ID: set it"},
+		"only a token":     {env: map[string]string{"AWS_SESSION_TOKEN": testToken}, path: "/role/web", status: 403, says: "lack AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set"},
+		"half a profile":   {credentials: "[default]\naws_access_key_id = " + testKey + "\n", path: "/creds", status: 403, says: `profile \\?"default\\?" has only one of aws_access_key_id and aws_secret_access_key: `},
+		"no such profile":  {env: map[string]string{"AWS_PROFILE": "nope"}, path: "/creds", status: 403, says: `profile \\?"nope\\?" does not exist`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAmazon(t)

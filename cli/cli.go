@@ -68,7 +68,20 @@ Every flag of serve can be given as an environment variable too.`
 func Main(args []string, about About, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	silenceProcesses()
 	return run(ctx, args, environment{About: about, stdout: stdout, stderr: stderr})
+}
+
+// silenceProcesses keeps what a credential_process writes to its standard
+// error out of the log: the SDK gives it os.Stderr, and it may be anything, a
+// secret too. On a terminal it may be a question to the developer.
+func silenceProcesses() {
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		return
+	}
+	if nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = nowhere // our own messages go to what Main was given
+	}
 }
 
 // exited carries an exit code out of kong's help, which wants to end the

@@ -24,6 +24,8 @@ func (c serverFlags) credentialsOptions(l loaded, inherited inherited, secret []
 		Account:               l.facts.Account,
 		STSEndpoint:           inherited.stsEndpoint,
 		SharedTokenExpiration: inherited.sharedTokenExpiration,
+		KeysExpire:            inherited.keysExpire,
+		MissingKey:            inherited.missingKey,
 		AllowIMDS:             c.AllowIMDSCredentials,
 		AllowContainer:        c.AllowContainerCredentials,
 		Lifetime:              c.CredentialsLifetime,

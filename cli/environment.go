@@ -23,6 +23,8 @@ type inherited struct {
 	dockerHost            string
 	stsEndpoint           string
 	sharedTokenExpiration time.Duration // zero when not set
+	keysExpire            time.Time     // of the keys in the environment; zero when not known
+	missingKey            string        // that they lack, when there are any
 	documents             *metadata.Renderer
 	rateLimit             string // of the agent; empty when not set
 }
@@ -48,6 +50,10 @@ func inherit() (inherited, error) {
 		}
 		in.sharedTokenExpiration = time.Duration(seconds) * time.Second
 	}
+	// Those who export temporary keys say so, as the AWS CLI does; a time in
+	// another form tells nothing.
+	in.keysExpire, _ = time.Parse(time.RFC3339, os.Getenv("AWS_CREDENTIAL_EXPIRATION"))
+	in.missingKey = missingKey()
 	container, err := overrides("CONTAINER_METADATA_PATH")
 	if err != nil {
 		return in, err
@@ -58,6 +64,23 @@ func inherit() (inherited, error) {
 	}
 	in.documents = metadata.New(metadata.Options{ContainerOverrides: container, TaskOverrides: task})
 	return in, nil
+}
+
+// missingKey returns the variable that keys in the environment lack; "" when
+// they are whole, or when there are none.
+func missingKey() string {
+	id := cmp.Or(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_ACCESS_KEY"))
+	secret := cmp.Or(os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SECRET_KEY"))
+	switch {
+	case id == "" && secret == "" && os.Getenv("AWS_SESSION_TOKEN") != "":
+		return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+	case id == "" && secret != "":
+		return "AWS_ACCESS_KEY_ID"
+	case id != "" && secret == "":
+		return "AWS_SECRET_ACCESS_KEY"
+	default:
+		return ""
+	}
 }
 
 // startTime is when everything has been read and made, with time to spare.

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -105,7 +106,7 @@ func instanceProvider(source creds.Provider) imds.Provider {
 		if local.CodeOf(err) == local.Denied && !creds.RoleRefused(err) {
 			// The base credentials are the reason. That does not make a role
 			// one that cannot be assumed.
-			err = &local.Error{Code: local.Unavailable, Msg: local.MessageOf(err), Err: err}
+			err = &local.Error{Code: local.Unavailable, Msg: local.MessageOf(err), Err: errors.Unwrap(err)}
 		}
 		return c, err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -31,5 +32,15 @@ func TestInstanceProviderKeepsBaseCredentialsAndRolesApart(t *testing.T) {
 	_, err = provide(t.Context(), imds.Ask{Use: imds.InstanceProfile, Role: local.Role{Name: "app"}, Session: "i-1"})
 	if local.CodeOf(err) != local.Unavailable || local.MessageOf(err) != "your AWS credentials are expired" {
 		t.Errorf("%s: %v", local.CodeOf(err), err)
+	}
+}
+
+// A developer who starts without base credentials reads one reason, not four.
+func TestInstanceCredentialsFailWithOneReason(t *testing.T) {
+	developer(t, newAmazon(t), "", "", nil)
+	s := start(t, "--credentials", "sts")
+	line := s.await(`msg="instance metadata credentials not renewed".*`)[0]
+	if n := strings.Count(line, "no AWS credentials found"); n != 1 {
+		t.Errorf("the reason is there %d times: %s", n, line)
 	}
 }

@@ -68,12 +68,18 @@ func sessionCredentials(*http.Request) (local.Role, error) { return local.Role{}
 // roleCredentials serves GET /role/<name>, /role/<path/name> and
 // /role/<percent-encoded ARN>.
 func roleCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRole(strings.TrimPrefix(r.URL.Path, "/role/"))
+	return local.ParseRole(afterFirst(r.URL.Path))
 }
 
 // roleARNCredentials serves GET /role-arn/<arn>.
 func roleARNCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRoleARN(strings.TrimPrefix(r.URL.Path, "/role-arn/"))
+	return local.ParseRoleARN(afterFirst(r.URL.Path))
+}
+
+// afterFirst returns what follows the first part of a path; nothing may.
+func afterFirst(path string) string {
+	_, rest, _ := strings.Cut(path[1:], "/")
+	return rest
 }
 
 // credentialed serves the credentials of the role that the path names.

@@ -129,7 +129,9 @@ func (s *server) ecsRouter() *mux.Router {
 
 	r.Handle("/", s.securityTokens())
 	r.Handle("/creds", s.credentialed(sessionCredentials))
+	r.Handle("/role", s.credentialed(roleCredentials))
 	r.Handle("/role/{role:.+}", s.credentialed(roleCredentials))
+	r.Handle("/role-arn", s.credentialed(roleARNCredentials))
 	r.Handle("/role-arn/{arn:.+}", s.credentialed(roleARNCredentials))
 	r.Handle("/v1/credentials", s.deliveredV1())
 	r.Handle("/v2/credentials", s.deliveredV2())

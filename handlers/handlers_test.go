@@ -502,6 +502,11 @@ func TestCredentials(t *testing.T) {
 		{path: "/role-arn/app", status: 400, contains: `{"code":"Invalid","message":"\"app\" is not the ARN of a role: it looks like arn:aws:iam::111122223333:role/name","HTTPErrorCode":400}`},
 		{path: "/role/arn:aws:sts::444455556666:assumed-role/app", status: 400, contains: "is not the ARN of a role"},
 		{path: "/role/no%20spaces", status: 400, contains: "is not a role name"},
+		{path: "/role/team%252Fapp", status: 400, contains: "encoded once too often"},
+		{path: "/role", status: 400, contains: `{"code":"Invalid","message":"\"\" is not a role name: use 1 to 64`},
+		{path: "/role/", status: 400, contains: "is not a role name"},
+		{path: "/role-arn", status: 400, contains: "is not the ARN of a role"},
+		{path: "/role-arn/", status: 400, contains: "is not the ARN of a role"},
 		{name: "POST", method: "POST", path: "/creds", status: 405, body: `{"code":"MethodNotAllowed","message":"POST is not allowed here: ask for credentials with GET","HTTPErrorCode":405}`},
 		{name: "PUT", method: "PUT", path: "/role/app", status: 405, contains: "MethodNotAllowed"},
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func ParseRole(s string) (Role, error) {
 	}
 	s = strings.Trim(s, "/")
 	if !validRoleName(s) {
-		return Role{}, Errorf(Invalid, "%q is not a role name: use letters, digits and +=,.@-_ (path/name for a role with a path), or give the role's ARN", s)
+		return Role{}, notRole(s, "a role name: use 1 to 64 letters, digits and +=,.@-_ (path/name for a role with a path), or give the role's ARN")
 	}
 	return Role{Name: s}, nil
 }
@@ -49,15 +50,27 @@ func ParseRole(s string) (Role, error) {
 // ParseRoleARN reads the ARN of a role, with or without a path.
 func ParseRoleARN(s string) (Role, error) {
 	s = strings.TrimRight(s, "/")
+	const form = "the ARN of a role: it looks like arn:aws:iam::111122223333:role/name"
 	part := strings.SplitN(s, ":", 6)
-	if len(part) != 6 || part[0] != "arn" || part[1] == "" || part[2] != "iam" || part[3] != "" || !isAccount(part[4]) {
-		return Role{}, Errorf(Invalid, "%q is not the ARN of a role: it looks like arn:aws:iam::111122223333:role/name", s)
+	if len(part) != 6 || part[0] != "arn" || !isPartition(part[1]) || part[2] != "iam" || part[3] != "" || !isAccount(part[4]) {
+		return Role{}, notRole(s, form)
 	}
 	name, ok := strings.CutPrefix(part[5], "role/")
 	if !ok || !validRoleName(name) {
-		return Role{}, Errorf(Invalid, "%q is not the ARN of a role: it looks like arn:aws:iam::111122223333:role/name", s)
+		return Role{}, notRole(s, form)
 	}
 	return Role{ARN: s}, nil
+}
+
+// notRole says that s is not what it has to be, or that it is once it is
+// decoded.
+func notRole(s, form string) error {
+	if decoded, err := url.PathUnescape(s); err == nil && decoded != s {
+		if _, err := ParseRole(decoded); err == nil {
+			return Errorf(Invalid, "%q is percent-encoded once too often: it has to come to %q", s, decoded)
+		}
+	}
+	return Errorf(Invalid, "%q is not %s", s, form)
 }
 
 // RoleARN returns the ARN of the role with this name, or path and name.
@@ -81,6 +94,12 @@ type SessionOptions struct {
 	// Source is the role whose credentials assume this one, by name or ARN:
 	// role chaining. Empty: the base credentials do.
 	Source string
+}
+
+// isPartition accepts aws, aws-cn, aws-us-gov and the like.
+func isPartition(s string) bool {
+	return (s == "aws" || strings.HasPrefix(s, "aws-")) &&
+		!strings.ContainsFunc(s, func(c rune) bool { return c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') })
 }
 
 func isAccount(s string) bool {

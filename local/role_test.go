@@ -48,6 +48,11 @@ func TestParseRole(t *testing.T) {
 		"ARN of a user":             {"arn:aws:iam::111122223333:user/web", local.Role{}},
 		"ARN of a session":          {"arn:aws:sts::111122223333:assumed-role/web/me", local.Role{}},
 		"ARN with region":           {"arn:aws:iam:us-east-1:111122223333:role/web", local.Role{}},
+		"ARN in GovCloud":           {"arn:aws-us-gov:iam::111122223333:role/web", local.Role{ARN: "arn:aws-us-gov:iam::111122223333:role/web"}},
+		"ARN in an ISO partition":   {"arn:aws-iso-b:iam::111122223333:role/web", local.Role{ARN: "arn:aws-iso-b:iam::111122223333:role/web"}},
+		"ARN in no partition":       {"arn:azure:iam::111122223333:role/web", local.Role{}},
+		"ARN, capital partition":    {"arn:AWS:iam::111122223333:role/web", local.Role{}},
+		"ARN, space in partition":   {"arn:aws-x y:iam::111122223333:role/web", local.Role{}},
 		"ARN without partition":     {"arn::iam::111122223333:role/web", local.Role{}},
 		"ARN with a short account":  {"arn:aws:iam::1111:role/web", local.Role{}},
 		"ARN with a letter":         {"arn:aws:iam::11112222333x:role/web", local.Role{}},
@@ -75,6 +80,14 @@ func TestParseRole(t *testing.T) {
 			}
 		})
 	}
+	for _, twice := range []string{"arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fweb", "team%2fweb"} {
+		_, err := local.ParseRole(twice)
+		refused(t, err, local.Invalid, "encoded once too often")
+	}
+	_, err := local.ParseRoleARN("arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fweb")
+	refused(t, err, local.Invalid, `it has to come to "arn:aws:iam::111122223333:role/web"`)
+	_, err = local.ParseRole(long + "x")
+	refused(t, err, local.Invalid, "1 to 64")
 	if got, err := local.ParseRoleARN("web"); err == nil {
 		t.Errorf("a name as ARN: %v", got)
 	}

@@ -76,7 +76,7 @@ func (b *base) account(ctx context.Context) (*account, error) {
 	}
 	if !b.opts.AllowIMDS && aws.IsCredentialsProvider(cfg.Credentials, (*ec2rolecreds.Provider)(nil)) ||
 		!b.opts.AllowContainer && aws.IsCredentialsProvider(cfg.Credentials, (*endpointcreds.Provider)(nil)) {
-		return nil, noBase()
+		return nil, b.none()
 	}
 	a := &account{env: env, shared: shared, region: cfg.Region, chain: cfg.Credentials, mfa: device, opts: b.opts}
 	if device != nil && device.client == nil { // no role is assumed: the session is the base
@@ -208,10 +208,18 @@ func (b *base) admit(env config.EnvConfig, shared config.SharedConfig) error {
 		return &local.Error{Code: local.Denied, Name: "NoCredentials",
 			Msg: "profile " + shared.Profile + " has a role_arn but no credentials to assume it with: give it a source_profile"}
 	case container:
-		return noBase()
+		return b.none()
 	default:
 		return nil // the SDK's answer decides
 	}
+}
+
+// none says that there are no base credentials, or only half of some.
+func (b *base) none() *local.Error {
+	if b.opts.MissingKey != "" {
+		return incompleteKeys(b.opts.MissingKey)
+	}
+	return noBase()
 }
 
 // account is what one state of the environment and the AWS files leads to. It
@@ -288,6 +296,9 @@ func (a *account) renew(ctx context.Context) (aws.Credentials, error) {
 		c.Invalidate() // or it would return the old ones until they expire
 	}
 	v, err := a.chain.Retrieve(ctx)
+	if v.SessionToken != "" && a.env.Credentials.HasKeys() && !a.opts.KeysExpire.IsZero() {
+		v.CanExpire, v.Expires = true, a.opts.KeysExpire // the SDK does not know
+	}
 	now := time.Now()
 	switch {
 	case err != nil && old != nil && now.Before(old.value.Expires):

@@ -77,6 +77,63 @@ func TestTemporaryCredentialsAreHandedOn(t *testing.T) {
 	})
 }
 
+// Who exports temporary keys says when they end: `aws configure
+// export-credentials` and the like.
+func TestTemporaryKeysInTheEnvironmentEnd(t *testing.T) {
+	temporary := longTermKeys()
+	temporary["AWS_SESSION_TOKEN"] = baseToken
+	t.Run("handed on with their expiry", func(t *testing.T) {
+		setAWS(t, temporary)
+		expires := time.Now().Add(37 * time.Minute).UTC().Truncate(time.Second)
+		s := newService(t, newFakeSTS(t), creds.Options{KeysExpire: expires})
+		if c := s.mustGet(local.Role{}, "web"); !c.Expiration.Equal(expires) || c.SessionToken != baseToken {
+			t.Errorf("got %v, want them until %v", c, expires)
+		}
+	})
+	t.Run("ended", func(t *testing.T) {
+		setAWS(t, temporary)
+		s := newService(t, newFakeSTS(t), creds.Options{KeysExpire: time.Now().Add(-time.Minute)})
+		for _, role := range []local.Role{{}, {Name: "app"}} {
+			if e := s.mustFail(role); e.Code != local.Denied || e.Name != "ExpiredToken" || !strings.Contains(e.Msg, "put new ones into the environment") {
+				t.Errorf("%s: got %s %s: %s", role, e.Code, e.Name, e.Msg)
+			}
+		}
+	})
+	t.Run("long-term keys never end", func(t *testing.T) {
+		setAWS(t, longTermKeys())
+		f := newFakeSTS(t)
+		s := newService(t, f, creds.Options{KeysExpire: time.Now().Add(-time.Minute)})
+		if c := s.mustGet(local.Role{}, "web"); !c.Expiration.Equal(f.expires) {
+			t.Errorf("got %v, want a session until %v", c, f.expires)
+		}
+	})
+	t.Run("nor do those of a profile", func(t *testing.T) {
+		home := setAWS(t, nil)
+		writeFile(t, home, "credentials", "[default]\n"+baseProfile+"aws_session_token = "+baseToken+"\n", 0o600)
+		s := newService(t, newFakeSTS(t), creds.Options{KeysExpire: time.Now().Add(-time.Minute)})
+		if c := s.mustGet(local.Role{}, "web"); c.SessionToken != baseToken {
+			t.Errorf("got %v", c)
+		}
+	})
+}
+
+// Half of the keys is base credentials that fail, not none.
+func TestIncompleteKeysAreAnError(t *testing.T) {
+	for _, mode := range []creds.Mode{creds.ModeAuto, creds.ModeSTS} {
+		home := setAWS(t, map[string]string{"AWS_ACCESS_KEY_ID": baseKey})
+		s := newService(t, newFakeSTS(t), creds.Options{Mode: mode, MissingKey: "AWS_SECRET_ACCESS_KEY"})
+		if e := s.mustFail(local.Role{}); e.Code != local.Denied || e.Name != "InvalidConfiguration" || !strings.Contains(e.Msg, "lack AWS_SECRET_ACCESS_KEY") {
+			t.Errorf("%s: got %s %s: %s", mode, e.Code, e.Name, e.Msg)
+		}
+		if st := s.Status(); st.Mode != creds.ModeSTS || st.LastError == "" {
+			t.Errorf("%s: status is %+v", mode, st)
+		}
+		// The SDK's chain goes on to the profile.
+		writeFile(t, home, "credentials", "[default]\n"+baseProfile, 0o600)
+		newService(t, newFakeSTS(t), creds.Options{Mode: mode, MissingKey: "AWS_SECRET_ACCESS_KEY"}).mustGet(local.Role{}, "web")
+	}
+}
+
 // process writes a credential_process.
 func process(t *testing.T, dir, script string) string {
 	t.Helper()

@@ -66,6 +66,33 @@ func read(t *testing.T, c *cache, session string) local.Credentials {
 	return got
 }
 
+// silent is a Provider that never answers.
+type silent struct{}
+
+func (silent) Credentials(ctx context.Context, _ local.Role, _ string) (local.Credentials, error) {
+	<-ctx.Done()
+	return local.Credentials{}, ctx.Err()
+}
+
+func TestNobodyWaitsForTenSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		opts, err := Options{}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newCache(silent{}, opts.Timeout, opts.Log)
+		defer c.close()
+		for _, p := range []Provider{c, uncached{silent{}, opts.Timeout}} {
+			start := time.Now()
+			_, err = p.Credentials(t.Context(), web, "web")
+			if took := time.Since(start); err == nil || took >= 10*time.Second {
+				t.Errorf("%T: %v after %v, want an error in less than ten seconds", p, err, took)
+			}
+		}
+	})
+}
+
 func TestCacheRefreshesInTheBackground(t *testing.T) {
 	t.Parallel()
 	for lifetime, left := range map[time.Duration]time.Duration{

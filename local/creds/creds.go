@@ -38,7 +38,7 @@ const (
 // Defaults of Options.
 const (
 	DefaultSharedTokenExpiration = 750 * time.Second
-	DefaultTimeout               = 10 * time.Second
+	DefaultTimeout               = 9 * time.Second // the answer is there within ten
 )
 
 // offlineLifetime is how long offline credentials live unless
@@ -60,6 +60,14 @@ type Options struct {
 	// SharedTokenExpiration is how long temporary base credentials whose
 	// expiry is unknown are said to live when they are handed on.
 	SharedTokenExpiration time.Duration
+
+	// KeysExpire is when the temporary keys in the environment end, where that
+	// is known.
+	KeysExpire time.Time
+
+	// MissingKey names a variable that the keys in the environment lack. They
+	// count as there but unusable, unless there are other base credentials.
+	MissingKey string
 
 	// Account is shown in the ARNs of offline roles. Default
 	// local.DefaultAccount.
@@ -88,7 +96,7 @@ type Options struct {
 	Roles map[string]local.SessionOptions
 
 	// Timeout bounds everything that one request for credentials may have to
-	// wait for, retries included. Default 10 seconds.
+	// wait for, retries included. Default DefaultTimeout.
 	Timeout time.Duration
 
 	Log *slog.Logger // default: nothing is logged

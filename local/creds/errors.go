@@ -61,6 +61,16 @@ func noBase() *local.Error {
 	}
 }
 
+// halfKeys is what the SDK says of a profile with an access key id or a secret
+// only.
+var halfKeys = regexp.MustCompile(`partial credentials found for profile (?:profile )?(.+)`)
+
+// incompleteKeys says that the environment has keys, but not all of them.
+func incompleteKeys(missing string) *local.Error {
+	return &local.Error{Code: local.Denied, Name: "InvalidConfiguration",
+		Msg: "the AWS keys in the environment lack " + missing + ": set it and start ecs-local again, or unset the others"}
+}
+
 // explainConfig turns an error of config.LoadDefaultConfig into one for the
 // developer.
 func explainConfig(err error) *local.Error {
@@ -77,8 +87,11 @@ func explainConfig(err error) *local.Error {
 		e.Msg = fmt.Sprintf("the AWS profile %q does not exist: check AWS_PROFILE, and that ~/.aws is readable for ecs-local (mounted into its container)", noProfile.Profile)
 	case errors.As(err, &badFile):
 		e.Msg = fmt.Sprintf("the AWS configuration file %s cannot be read: check its permissions and its syntax", badFile.Filename)
+	case halfKeys.MatchString(err.Error()):
+		e.Msg = fmt.Sprintf("the AWS profile %q has only one of aws_access_key_id and aws_secret_access_key: add the other, or remove it",
+			halfKeys.FindStringSubmatch(err.Error())[1])
 	default:
-		e.Msg = "the AWS configuration cannot be used: " + redact(err.Error())
+		e.Msg = "the AWS configuration cannot be used: " + strings.TrimSpace(redact(err.Error())) + ": check the AWS files and variables"
 	}
 	return e
 }
@@ -162,6 +175,9 @@ func (a *account) explain(err error, call stsCall) *local.Error {
 		e.Msg = fmt.Sprintf("no answer from %s within %s: check the network, the proxy and the STS endpoint", a.endpointOf(err), a.opts.Timeout)
 	case errors.Is(err, context.Canceled):
 		e.Code, e.Msg = local.Unavailable, "ecs-local is shutting down: ask again once it is back"
+	case errors.As(err, &reach) && strings.Contains(reach.Err.Error(), "unsupported protocol scheme"):
+		e.Code, e.Name = local.Denied, "InvalidConfiguration"
+		e.Msg = "the AWS endpoint that is configured is not a URL: check AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, and endpoint_url of the profile (it looks like https://sts.us-east-1.amazonaws.com)"
 	case errors.As(err, &reach):
 		e.Code = local.Unavailable
 		e.Msg = fmt.Sprintf("%s cannot be reached%s: check the network, the proxy and the STS endpoint", a.endpointOf(err), whyUnreachable(err))

@@ -261,3 +261,14 @@ func TestSDKEndpointVariable(t *testing.T) {
 		t.Errorf("%d calls, want 1", n)
 	}
 }
+
+func TestSDKEndpointVariableThatIsNoURL(t *testing.T) {
+	for _, endpoint := range []string{"localhost:4566", "sts.example"} {
+		setAWS(t, longTermKeys())
+		t.Setenv("AWS_ENDPOINT_URL_STS", endpoint)
+		s := newService(t, nil, creds.Options{})
+		if e := s.mustFail(local.Role{Name: "web"}); e.Name != "InvalidConfiguration" || !strings.Contains(e.Msg, "check AWS_ENDPOINT_URL_STS") {
+			t.Errorf("%s: got %s: %s", endpoint, e.Name, e.Msg)
+		}
+	}
+}

@@ -306,13 +306,14 @@ func (s *Service) ask(ctx context.Context, attempts []*attempt) error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, changed := time.Now(), false
+	now, changed, said := time.Now(), false, map[string]bool{}
 	for _, a := range attempts {
 		a.holder.attempt, a.given = nil, over != nil
 		if over != nil || s.holders[a.key] != a.holder {
 			continue // not wanted, or no longer
 		}
-		if err := a.failure(); err != nil {
+		if err := a.failure(); err != nil && !said[err.Error()] {
+			said[err.Error()] = true // the keys of IMDSv1 and IMDSv2 fail alike
 			s.logger.Warn("instance metadata credentials not renewed", "error", err)
 		}
 		if !a.holder.take(now, a.keys, a.err) {
