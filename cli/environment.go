@@ -42,11 +42,14 @@ func inherit() (inherited, error) {
 		rateLimit:   os.Getenv("ECS_TASK_METADATA_RPS_LIMIT"),
 	}
 	if v := os.Getenv("SHARED_TOKEN_EXPIRATION"); v != "" {
-		seconds, err := strconv.ParseUint(v, 10, 31)
-		if err != nil || seconds == 0 {
-			return in, fmt.Errorf("SHARED_TOKEN_EXPIRATION=%q is not a number of seconds: set it to one like 750", v)
+		life, err := time.ParseDuration(v)
+		if seconds, noUnit := strconv.ParseInt(v, 0, 32); noUnit == nil {
+			life, err = time.Duration(seconds)*time.Second, nil
 		}
-		in.sharedTokenExpiration = time.Duration(seconds) * time.Second
+		if err != nil || life < time.Second {
+			return in, fmt.Errorf("SHARED_TOKEN_EXPIRATION=%q is not a number of seconds: set it to one like 750, or to a time like 15m", v)
+		}
+		in.sharedTokenExpiration = life
 	}
 	container, err := overrides("CONTAINER_METADATA_PATH")
 	if err != nil {
@@ -100,7 +103,7 @@ func metadataPort(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		return nil, nil
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("ECS_LOCAL_METADATA_PORT=%q is not a port number", port)
+		return nil, fmt.Errorf("ECS_LOCAL_METADATA_PORT=%q is not a port number: set it to one like 80", port)
 	}
 	address := cmp.Or(os.Getenv("ECS_LOCAL_LISTEN"), "127.0.0.1:")
 	return net.JoinHostPort(strings.Trim(address[:max(0, strings.LastIndexByte(address, ':'))], "[]"), port), nil

@@ -255,6 +255,21 @@ func TestServeHonoursTheVariablesOfTheToolItReplaces(t *testing.T) {
 	}
 }
 
+// amazon-ecs-local-container-endpoints takes a time with a unit, and one
+// without for seconds.
+func TestSharedTokenExpirationIsATimeOrANumberOfSeconds(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", testKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
+	t.Setenv("AWS_SESSION_TOKEN", testToken)
+	for value, want := range map[string]time.Duration{"": 750 * time.Second, "900": 15 * time.Minute, "15m": 15 * time.Minute, "1h30m": 90 * time.Minute} {
+		t.Setenv("SHARED_TOKEN_EXPIRATION", value)
+		s := start(t, "--credentials", "sts")
+		if left := time.Until(s.served("/creds").Expiration); left < want-10*time.Second || left > want+time.Second {
+			t.Errorf("SHARED_TOKEN_EXPIRATION=%s: the credentials live %s, want %s", value, left, want)
+		}
+	}
+}
+
 func write(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
