@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -95,12 +96,28 @@ func run(ctx context.Context, args []string, env environment) (code int) {
 		return report(env, err)
 	}
 	kongcompletion.Register(parser)
+	if err := forgetEmpty(parser.Model); err != nil {
+		return report(env, err)
+	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		return report(env, misuse{fmt.Errorf("%w\nRun \"ecs-local --help\" for the commands and flags", err)})
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(env, parsed.Run(env))
+}
+
+// forgetEmpty makes an empty variable one that is not set: Compose makes them
+// of ${NAME:-}, and a script of NAME=. Only an address of the control API that
+// is empty says something: that there is none.
+func forgetEmpty(model *kong.Application) error {
+	return kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && flag.Name != "control-listen" {
+			set := slices.DeleteFunc(slices.Clone(flag.Envs), isEmptyVariable)
+			flag.Envs, flag.Tag.Envs = set, set
+		}
+		return next(nil)
+	})
 }
 
 // said returns an error with only what a user needs to know of it: the causes

@@ -94,6 +94,12 @@ func overrides(variable string) (*metadata.Overrides, error) {
 	return o, nil
 }
 
+// isEmptyVariable reports whether a variable is set, to nothing.
+func isEmptyVariable(name string) bool {
+	value, set := os.LookupEnv(name)
+	return set && value == ""
+}
+
 // metadataPort lets ECS_LOCAL_METADATA_PORT, the variable of
 // amazon-ecs-local-container-endpoints, say the port to listen on. It wins
 // over ECS_LOCAL_LISTEN, which the image sets, but not over --listen.

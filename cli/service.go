@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -104,6 +105,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		}
 	}
 	s.addServers(listen, env, inherited, counted)
+	if err := distinct(s.servers); err != nil {
+		return nil, err
+	}
 	for i := range s.servers {
 		if err := s.servers[i].listen(log); err != nil {
 			return nil, err
@@ -279,6 +283,21 @@ func addresses(servers []server) map[string]string {
 		at[s.name] = s.listener.Addr().String()
 	}
 	return at
+}
+
+// distinct returns an error when two servers have the same address.
+func distinct(servers []server) error {
+	flags := map[string]string{} // by address
+	for _, s := range servers {
+		if _, port, err := net.SplitHostPort(s.address); err != nil || port == "0" {
+			continue
+		}
+		if first, taken := flags[s.address]; taken {
+			return misuse{fmt.Errorf("%s and %s are both %s: give each an address of its own", first, s.flag, s.address)}
+		}
+		flags[s.address] = s.flag
+	}
+	return nil
 }
 
 // region is where the programs that the server tells it live.
