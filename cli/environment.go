@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/docker"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
@@ -21,6 +23,7 @@ import (
 type inherited struct {
 	facts                 local.Facts
 	dockerHost            string
+	dockerTLS             docker.TLS
 	stsEndpoint           string
 	sharedTokenExpiration time.Duration // zero when not set
 	documents             *metadata.Renderer
@@ -40,6 +43,14 @@ func inherit() (inherited, error) {
 		dockerHost:  os.Getenv("DOCKER_HOST"),
 		stsEndpoint: os.Getenv("STS_ENDPOINT"),
 		rateLimit:   os.Getenv("ECS_TASK_METADATA_RPS_LIMIT"),
+	}
+	if dir, verify := os.Getenv("DOCKER_CERT_PATH"), os.Getenv("DOCKER_TLS_VERIFY"); dir != "" || verify != "" {
+		if dir == "" {
+			if home, err := os.UserHomeDir(); err == nil {
+				dir = filepath.Join(home, ".docker")
+			}
+		}
+		in.dockerTLS.Dir = dir
 	}
 	if v := os.Getenv("SHARED_TOKEN_EXPIRATION"); v != "" {
 		life, err := time.ParseDuration(v)

@@ -72,7 +72,7 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		return nil, misuse{err}
 	}
 	s.closers = append(s.closers, s.settings.close)
-	if s.containers, err = newSource(ctx, flags.Runtime, inherited.dockerHost, s.settings, log); err != nil {
+	if s.containers, err = newSource(ctx, flags.Runtime, inherited, s.settings, log); err != nil {
 		return nil, err
 	}
 	spendMemory()
