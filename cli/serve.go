@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -48,6 +50,21 @@ type listenFlags struct {
 	Strict              bool     `env:"ECS_LOCAL_STRICT" help:"Serve the ECS agent's own routes only, exactly as it does, with its limit of requests and its random order (off)."`
 	IsolateCredentials  bool     `env:"ECS_LOCAL_ISOLATE_CREDENTIALS" default:"true" negatable:"" help:"Give a task's credentials to containers of that task only (on)."`
 	AllowedHosts        []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
+}
+
+// hosts returns the allowed host names, and an error for what is none.
+func (f listenFlags) hosts() ([]string, error) {
+	var names []string
+	for _, name := range f.AllowedHosts {
+		name = strings.TrimSpace(name)
+		if strings.ContainsAny(name, "*/ ") {
+			return nil, misuse{fmt.Errorf("--allowed-hosts: %q is not a host name: give names such as app.example.com, each in full, separated by commas", name)}
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // Run serves until the context ends.

@@ -64,6 +64,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 	if l := flags.CredentialsLifetime; l != 0 && l < shortestLife {
 		return nil, misuse{fmt.Errorf("--credentials-lifetime %s is too short to deliver credentials in: give %s to 12h", l, shortestLife)}
 	}
+	if listen.AllowedHosts, err = listen.hosts(); err != nil {
+		return nil, err
+	}
 	inherited, err := inherit()
 	if err != nil {
 		return nil, misuse{err}
