@@ -65,11 +65,19 @@ func TestDockerfileBuildsASmallSafeImageWithEitherBuilder(t *testing.T) {
 					}
 					return nil
 				})
-				content, _, err := c.CopyFromContainer(within(t, longest), id, "/etc/ssl/certs/ca-certificates.crt")
+				content, _, err := c.CopyFromContainer(within(t, longest), id, "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem")
 				if err != nil {
 					t.Fatalf("the image has no CA certificates: %v", err)
 				}
 				_ = content.Close()
+				// Go takes the first bundle that it finds: these places are for
+				// those that users mount.
+				for _, place := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem"} {
+					if content, _, err := c.CopyFromContainer(within(t, longest), id, place); err == nil {
+						_ = content.Close()
+						t.Errorf("the image has %s, which hides bundles that are mounted elsewhere", place)
+					}
+				}
 			})
 		})
 	}
