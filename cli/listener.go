@@ -73,6 +73,15 @@ func (s *server) listen(log *slog.Logger) error {
 	return nil
 }
 
+// url is where the server is, seen from this machine.
+func (s *server) url() string {
+	scheme := "http://"
+	if s.tls != nil {
+		scheme = "https://"
+	}
+	return scheme + dialable(s.listener.Addr().String())
+}
+
 // serve answers until the context ends, and then finishes what is under way.
 func (s *server) serve(ctx context.Context) error {
 	stopped := make(chan error, 1)

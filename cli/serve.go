@@ -92,6 +92,10 @@ func (s *service) announce() {
 	case s.containers.kind == runtimeStatic:
 		try = s.url() + "/v4/task"
 	}
-	s.log.Info("serving", slog.String("url", s.url()), slog.String("runtime", s.containers.kind),
-		slog.String("credentials", string(s.credentials.Status().Mode)), slog.String("try", "curl "+try))
+	attrs := []slog.Attr{slog.String("url", s.url())}
+	for _, other := range s.servers[1:] {
+		attrs = append(attrs, slog.String(other.name, other.url()))
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "serving", append(attrs, slog.String("runtime", s.containers.kind),
+		slog.String("credentials", string(s.credentials.Status().Mode)), slog.String("try", "curl "+try))...)
 }

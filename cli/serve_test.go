@@ -200,6 +200,12 @@ func TestServeWithoutDockerAndWithoutAnAccount(t *testing.T) {
 	}
 }
 
+func TestServePrintsTheURLs(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--tls-listen", "[::1]:0", "--introspection-listen", "0.0.0.0:0")
+	s.await(`msg=serving url=` + s.url + ` tls=https://\[::1\]:\d+ control=` + s.control + ` introspection=http://127\.0\.0\.1:\d+ runtime=static credentials=offline try="curl ` + s.url + `/v4/task"`)
+}
+
 func TestServeIsReadyForTheHealthCheck(t *testing.T) {
 	t.Parallel()
 	s := start(t)

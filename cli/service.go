@@ -249,7 +249,7 @@ func (s *service) run(ctx context.Context, serving func()) error {
 }
 
 // url is where the containers' endpoints are, seen from this machine.
-func (s *service) url() string { return "http://" + dialable(s.servers[0].listener.Addr().String()) }
+func (s *service) url() string { return s.servers[0].url() }
 
 // credentialsReady returns why no credentials can be had, or nil.
 func credentialsReady(status creds.Status) error {
