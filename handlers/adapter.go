@@ -228,11 +228,7 @@ func (s *server) known(r *http.Request) local.Caller {
 		return local.Caller{}
 	}
 	dir, _ := s.runtime.Current()
-	who, err := dir.WhoIs(addr)
-	if err != nil {
-		return local.Caller{}
-	}
-	return who
+	return dir.Known(addr)
 }
 
 // question is something to ask a snapshot. settled reports whether the answer

@@ -24,6 +24,7 @@ import (
 
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
@@ -625,6 +626,23 @@ func TestGuard(t *testing.T) {
 	}
 	if got := f.do(f.control, call{path: "/v1/tasks", from: "127.0.0.1", host: "attacker.example"}); got.Code != http.StatusForbidden {
 		t.Errorf("the control API answers a foreign host name: %d", got.Code)
+	}
+}
+
+func TestTheLogSaysWhoReadsInstanceMetadata(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	log := slog.New(slog.NewJSONHandler(&lockedWriter{w: f.log}, nil))
+	h := handlers.New(handlers.Deps{Runtime: f.runtime, Credentials: f.credentials, Documents: metadata.New(metadata.Options{}), IMDS: newService(t, imds.Config{}), Log: log})
+	for _, from := range []string{"172.18.0.3", "127.0.0.1"} {
+		f.do(h, call{path: "/latest/meta-data/", from: from, status: 200})
+	}
+	got := []bool{}
+	for line := range strings.Lines(f.log.String()) {
+		got = append(got, strings.Contains(line, `"container":"shop-web-1","task":"shop"`))
+	}
+	if diff := cmp.Diff([]bool{true, false}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s\n%s", diff, f.log)
 	}
 }
 
