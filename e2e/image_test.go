@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,6 +81,31 @@ func TestDockerfileBuildsASmallSafeImageWithEitherBuilder(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The Dockerfile builds for the machine it runs on. This is its command for
+// the other one.
+func TestTheProgramIsStaticOnBothArchitectures(t *testing.T) {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		path := filepath.Join(t.TempDir(), "ecs-local-"+arch)
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, ".")
+		build.Dir = repository()
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%s: go build: %v\n%s", arch, err, out)
+		}
+		program, err := elf.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if libraries, err := program.ImportedLibraries(); program.Machine != machine || err != nil || len(libraries) != 0 {
+			t.Errorf("%s: built for %s, with the libraries %v (%v)", arch, program.Machine, libraries, err)
+		}
+		_ = program.Close()
+		if info, err := os.Stat(path); err != nil || info.Size() > 20<<20 {
+			t.Errorf("%s: got %v, %v, want at most 20 MiB", arch, info, err)
+		}
 	}
 }
 
