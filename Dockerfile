@@ -9,11 +9,14 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
+# The CA certificates are where Go looks last, as in the image of
+# amazon-ecs-local-container-endpoints: a bundle of yours, mounted at one of the
+# other places, wins.
 # Volumes that are mounted at /state and /metadata take over their mode, so that
 # any user of the container can write there.
-RUN mkdir -p /out/etc/ssl/certs /out/home /out/metadata /out/state /out/tmp && \
+RUN mkdir -p /out/etc/pki/ca-trust/extracted/pem /out/home /out/metadata /out/state /out/tmp && \
     chmod 1777 /out/metadata /out/state /out/tmp && \
-    cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ && \
+    cp /etc/ssl/certs/ca-certificates.crt /out/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem && \
     CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/ecs-local .
 
 FROM ${BASE}

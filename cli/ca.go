@@ -43,10 +43,11 @@ func (f controlFlags) authority(ctx context.Context) ([]byte, error) {
 
 // bundles are where systems keep the certificates that they trust.
 var bundles = []string{
-	"/etc/ssl/certs/ca-certificates.crt", // Debian, Ubuntu, Alpine, Arch
-	"/etc/pki/tls/certs/ca-bundle.crt",   // Amazon Linux, Fedora
-	"/etc/ssl/cert.pem",                  // macOS, Alpine, BSD
-	"/etc/ssl/ca-bundle.pem",             // openSUSE
+	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
+	"/etc/pki/tls/certs/ca-bundle.crt",                  // Amazon Linux, Fedora
+	"/etc/ssl/cert.pem",                                 // macOS, Alpine, BSD
+	"/etc/ssl/ca-bundle.pem",                            // openSUSE
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // ecs-local's image
 }
 
 // trustedHere returns the certificates that this machine trusts, as PEM.

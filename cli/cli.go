@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -39,6 +40,8 @@ type commands struct {
 	Scan       scanCommand               `cmd:"" help:"Find the credentials of ECS tasks in an instance metadata service."`
 	Version    versionCommand            `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the line that turns on completion in your shell."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // About is what the program carries with it.
@@ -103,17 +106,53 @@ func run(ctx context.Context, args []string, env environment) (code int) {
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Resolvers(kong.ResolverFunc(metadataPort)),
+		kong.Vars{"version": versionLine(env)},
 	)
 	if err != nil {
 		return report(env, err)
 	}
 	kongcompletion.Register(parser)
+	if err := forgetEmpty(parser.Model); err != nil {
+		return report(env, err)
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return report(env, misuse{fmt.Errorf("%w\nRun \"ecs-local --help\" for the commands and flags", err)})
+		return report(env, misuse{fmt.Errorf("%w%s\nRun \"ecs-local --help\" for the commands and flags", err, meant(parser.Model, args))})
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(env, parsed.Run(env))
+}
+
+// meant says which command may have been meant, when the first argument is
+// none.
+func meant(model *kong.Application, args []string) string {
+	var names []string
+	for _, command := range model.Children {
+		names = append(names, command.Name)
+	}
+	if len(args) == 0 || slices.Contains(names, args[0]) {
+		return ""
+	}
+	if best := local.Nearest(args[0], names); best != "" {
+		return fmt.Sprintf(", did you mean %q?", best)
+	}
+	return ""
+}
+
+// forgetEmpty makes an empty variable one that is not set: Compose makes them
+// of ${NAME:-}, and a script of NAME=. Only an address of the control API that
+// is empty says something: that there is none.
+func forgetEmpty(model *kong.Application) error {
+	return kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && flag.Name != "control-listen" {
+			set := slices.DeleteFunc(slices.Clone(flag.Envs), isEmptyVariable)
+			flag.Envs, flag.Tag.Envs = set, set
+		}
+		return next(nil)
+	})
 }
 
 // said returns an error with only what a user needs to know of it: the causes

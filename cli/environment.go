@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/docker"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
@@ -21,6 +23,7 @@ import (
 type inherited struct {
 	facts                 local.Facts
 	dockerHost            string
+	dockerTLS             docker.TLS
 	stsEndpoint           string
 	sharedTokenExpiration time.Duration // zero when not set
 	keysExpire            time.Time     // of the keys in the environment; zero when not known
@@ -43,12 +46,23 @@ func inherit() (inherited, error) {
 		stsEndpoint: os.Getenv("STS_ENDPOINT"),
 		rateLimit:   os.Getenv("ECS_TASK_METADATA_RPS_LIMIT"),
 	}
-	if v := os.Getenv("SHARED_TOKEN_EXPIRATION"); v != "" {
-		seconds, err := strconv.ParseUint(v, 10, 31)
-		if err != nil || seconds == 0 {
-			return in, fmt.Errorf("SHARED_TOKEN_EXPIRATION=%q is not a number of seconds: set it to one like 750", v)
+	if dir, verify := os.Getenv("DOCKER_CERT_PATH"), os.Getenv("DOCKER_TLS_VERIFY"); dir != "" || verify != "" {
+		if dir == "" {
+			if home, err := os.UserHomeDir(); err == nil {
+				dir = filepath.Join(home, ".docker")
+			}
 		}
-		in.sharedTokenExpiration = time.Duration(seconds) * time.Second
+		in.dockerTLS.Dir = dir
+	}
+	if v := os.Getenv("SHARED_TOKEN_EXPIRATION"); v != "" {
+		life, err := time.ParseDuration(v)
+		if seconds, noUnit := strconv.ParseInt(v, 0, 32); noUnit == nil {
+			life, err = time.Duration(seconds)*time.Second, nil
+		}
+		if err != nil || life < time.Second {
+			return in, fmt.Errorf("SHARED_TOKEN_EXPIRATION=%q is not a number of seconds: set it to one like 750, or to a time like 15m", v)
+		}
+		in.sharedTokenExpiration = life
 	}
 	// Those who export temporary keys say so, as the AWS CLI does; a time in
 	// another form tells nothing.
@@ -114,6 +128,12 @@ func overrides(variable string) (*metadata.Overrides, error) {
 	return o, nil
 }
 
+// isEmptyVariable reports whether a variable is set, to nothing.
+func isEmptyVariable(name string) bool {
+	value, set := os.LookupEnv(name)
+	return set && value == ""
+}
+
 // metadataPort lets ECS_LOCAL_METADATA_PORT, the variable of
 // amazon-ecs-local-container-endpoints, say the port to listen on. It wins
 // over ECS_LOCAL_LISTEN, which the image sets, but not over --listen.
@@ -123,7 +143,7 @@ func metadataPort(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		return nil, nil
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("ECS_LOCAL_METADATA_PORT=%q is not a port number", port)
+		return nil, fmt.Errorf("ECS_LOCAL_METADATA_PORT=%q is not a port number: set it to one like 80", port)
 	}
 	address := cmp.Or(os.Getenv("ECS_LOCAL_LISTEN"), "127.0.0.1:")
 	return net.JoinHostPort(strings.Trim(address[:max(0, strings.LastIndexByte(address, ':'))], "[]"), port), nil

@@ -42,6 +42,9 @@ type server struct {
 
 // listen opens the port, so that a busy one is an error at the start.
 func (s *server) listen(log *slog.Logger) error {
+	if s.address == "" { // which would be any port, on every interface
+		return misuse{fmt.Errorf("%s is empty: give a host and a port, such as 127.0.0.1:51679", s.flag)}
+	}
 	listener, err := net.Listen("tcp", s.address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -51,7 +54,7 @@ func (s *server) listen(log *slog.Logger) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("listen on %s: not allowed for this user: choose a port above 1023 with %s", s.address, s.flag)
 	case err != nil:
-		return misuse{fmt.Errorf("listen on %q (%s): %w", s.address, s.flag, err)}
+		return misuse{fmt.Errorf("listen on %q (%s): %w: give a host and a port, such as 127.0.0.1:8080 or [::1]:8080, or :8080 for every interface", s.address, s.flag, err)}
 	}
 	s.listener = lazyListener{listener}
 	s.http = &http.Server{
@@ -68,6 +71,15 @@ func (s *server) listen(log *slog.Logger) error {
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return nil
+}
+
+// url is where the server is, seen from this machine.
+func (s *server) url() string {
+	scheme := "http://"
+	if s.tls != nil {
+		scheme = "https://"
+	}
+	return scheme + dialable(s.listener.Addr().String())
 }
 
 // serve answers until the context ends, and then finishes what is under way.

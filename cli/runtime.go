@@ -67,10 +67,10 @@ func (c *changes) notify() {
 }
 
 // newSource makes the source that --runtime names.
-func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *slog.Logger) (*source, error) {
+func newSource(ctx context.Context, kind string, in inherited, s *settings, log *slog.Logger) (*source, error) {
 	if kind == runtimeAuto {
 		kind = runtimeDocker
-		if socket := socketPath(dockerHost); socket != "" && missing(socket) {
+		if socket := socketPath(in.dockerHost); socket != "" && missing(socket) {
 			log.Warn("no Docker socket: serving static tasks", slog.String("socket", socket),
 				slog.String("next", "mount the socket, or set DOCKER_HOST, to serve the containers of a Docker engine"))
 			kind = runtimeStatic
@@ -80,11 +80,14 @@ func newSource(ctx context.Context, kind, dockerHost string, s *settings, log *s
 		return newStatic(s), nil
 	}
 	changed := &changes{}
-	client, err := docker.New(docker.Options{Host: dockerHost, Facts: s.current().facts, Changed: changed.notify, Log: log})
+	client, err := docker.New(docker.Options{Host: in.dockerHost, TLS: in.dockerTLS, Facts: s.current().facts, Changed: changed.notify, Log: log})
 	if err != nil {
-		return nil, misuse{fmt.Errorf("DOCKER_HOST=%q: %w", dockerHost, err)}
+		return nil, misuse{err}
 	}
 	if err := client.Ping(ctx); err != nil {
+		if strings.Contains(local.MessageOf(err), "--runtime static") {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w\nTo go on without Docker, use --runtime static", err)
 	}
 	return &source{

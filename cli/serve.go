@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -50,6 +52,21 @@ type listenFlags struct {
 	AllowedHosts        []string `env:"ECS_LOCAL_ALLOWED_HOSTS" placeholder:"NAME" help:"Host names to answer beside addresses, localhost and single-label names."`
 }
 
+// hosts returns the allowed host names, and an error for what is none.
+func (f listenFlags) hosts() ([]string, error) {
+	var names []string
+	for _, name := range f.AllowedHosts {
+		name = strings.TrimSpace(name)
+		if strings.ContainsAny(name, "*/ ") {
+			return nil, misuse{fmt.Errorf("--allowed-hosts: %q is not a host name: give names such as app.example.com, each in full, separated by commas", name)}
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // Run serves until the context ends.
 func (c serveCommand) Run(ctx context.Context, env environment) error {
 	log, flush := newLog(env.stderr, c.LogLevel, c.LogFormat)
@@ -75,6 +92,10 @@ func (s *service) announce() {
 	case s.containers.kind == runtimeStatic:
 		try = s.url() + "/v4/task"
 	}
-	s.log.Info("serving", slog.String("url", s.url()), slog.String("runtime", s.containers.kind),
-		slog.String("credentials", string(s.credentials.Status().Mode)), slog.String("try", "curl "+try))
+	attrs := []slog.Attr{slog.String("url", s.url())}
+	for _, other := range s.servers[1:] {
+		attrs = append(attrs, slog.String(other.name, other.url()))
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "serving", append(attrs, slog.String("runtime", s.containers.kind),
+		slog.String("credentials", string(s.credentials.Status().Mode)), slog.String("try", "curl "+try))...)
 }

@@ -200,6 +200,12 @@ func TestServeWithoutDockerAndWithoutAnAccount(t *testing.T) {
 	}
 }
 
+func TestServePrintsTheURLs(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--tls-listen", "[::1]:0", "--introspection-listen", "0.0.0.0:0")
+	s.await(`msg=serving url=` + s.url + ` tls=https://\[::1\]:\d+ control=` + s.control + ` introspection=http://127\.0\.0\.1:\d+ runtime=static credentials=offline try="curl ` + s.url + `/v4/task"`)
+}
+
 func TestServeIsReadyForTheHealthCheck(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -252,6 +258,21 @@ func TestServeHonoursTheVariablesOfTheToolItReplaces(t *testing.T) {
 	}
 	if got.Containers[0].Labels["team"] != "blue" || got.Containers[0].Extra != 1 {
 		t.Errorf("the container is %s", body)
+	}
+}
+
+// amazon-ecs-local-container-endpoints takes a time with a unit, and one
+// without for seconds.
+func TestSharedTokenExpirationIsATimeOrANumberOfSeconds(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", testKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
+	t.Setenv("AWS_SESSION_TOKEN", testToken)
+	for value, want := range map[string]time.Duration{"": 750 * time.Second, "900": 15 * time.Minute, "15m": 15 * time.Minute, "1h30m": 90 * time.Minute} {
+		t.Setenv("SHARED_TOKEN_EXPIRATION", value)
+		s := start(t, "--credentials", "sts")
+		if left := time.Until(s.served("/creds").Expiration); left < want-10*time.Second || left > want+time.Second {
+			t.Errorf("SHARED_TOKEN_EXPIRATION=%s: the credentials live %s, want %s", value, left, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -63,6 +64,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 	if l := flags.CredentialsLifetime; l != 0 && l < shortestLife {
 		return nil, misuse{fmt.Errorf("--credentials-lifetime %s is too short to deliver credentials in: give %s to 12h", l, shortestLife)}
 	}
+	if listen.AllowedHosts, err = listen.hosts(); err != nil {
+		return nil, err
+	}
 	inherited, err := inherit()
 	if err != nil {
 		return nil, misuse{err}
@@ -71,7 +75,7 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		return nil, misuse{err}
 	}
 	s.closers = append(s.closers, s.settings.close)
-	if s.containers, err = newSource(ctx, flags.Runtime, inherited.dockerHost, s.settings, log); err != nil {
+	if s.containers, err = newSource(ctx, flags.Runtime, inherited, s.settings, log); err != nil {
 		return nil, err
 	}
 	spendMemory()
@@ -104,6 +108,9 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		}
 	}
 	s.addServers(listen, env, inherited, counted)
+	if err := distinct(s.servers); err != nil {
+		return nil, err
+	}
 	for i := range s.servers {
 		if err := s.servers[i].listen(log); err != nil {
 			return nil, err
@@ -242,7 +249,7 @@ func (s *service) run(ctx context.Context, serving func()) error {
 }
 
 // url is where the containers' endpoints are, seen from this machine.
-func (s *service) url() string { return "http://" + dialable(s.servers[0].listener.Addr().String()) }
+func (s *service) url() string { return s.servers[0].url() }
 
 // credentialsReady returns why no credentials can be had, or nil.
 func credentialsReady(status creds.Status) error {
@@ -279,6 +286,21 @@ func addresses(servers []server) map[string]string {
 		at[s.name] = s.listener.Addr().String()
 	}
 	return at
+}
+
+// distinct returns an error when two servers have the same address.
+func distinct(servers []server) error {
+	flags := map[string]string{} // by address
+	for _, s := range servers {
+		if _, port, err := net.SplitHostPort(s.address); err != nil || port == "0" {
+			continue
+		}
+		if first, taken := flags[s.address]; taken {
+			return misuse{fmt.Errorf("%s and %s are both %s: give each an address of its own", first, s.flag, s.address)}
+		}
+		flags[s.address] = s.flag
+	}
+	return nil
 }
 
 // region is where the programs that the server tells it live.

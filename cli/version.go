@@ -10,6 +10,10 @@ type versionCommand struct{}
 
 // Run prints the version, the Go version and the platform.
 func (versionCommand) Run(env environment) error {
-	_, err := fmt.Fprintf(env.stdout, "ecs-local %s (%s, %s/%s)\n", env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(env.stdout, versionLine(env))
 	return err
+}
+
+func versionLine(env environment) string {
+	return fmt.Sprintf("ecs-local %s (%s, %s/%s)", env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

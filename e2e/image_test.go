@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -65,13 +66,46 @@ func TestDockerfileBuildsASmallSafeImageWithEitherBuilder(t *testing.T) {
 					}
 					return nil
 				})
-				content, _, err := c.CopyFromContainer(within(t, longest), id, "/etc/ssl/certs/ca-certificates.crt")
+				content, _, err := c.CopyFromContainer(within(t, longest), id, "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem")
 				if err != nil {
 					t.Fatalf("the image has no CA certificates: %v", err)
 				}
 				_ = content.Close()
+				// Go takes the first bundle that it finds: these places are for
+				// those that users mount.
+				for _, place := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem"} {
+					if content, _, err := c.CopyFromContainer(within(t, longest), id, place); err == nil {
+						_ = content.Close()
+						t.Errorf("the image has %s, which hides bundles that are mounted elsewhere", place)
+					}
+				}
 			})
 		})
+	}
+}
+
+// The Dockerfile builds for the machine it runs on. This is its command for
+// the other one.
+func TestTheProgramIsStaticOnBothArchitectures(t *testing.T) {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		path := filepath.Join(t.TempDir(), "ecs-local-"+arch)
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, ".")
+		build.Dir = repository()
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%s: go build: %v\n%s", arch, err, out)
+		}
+		program, err := elf.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if libraries, err := program.ImportedLibraries(); program.Machine != machine || err != nil || len(libraries) != 0 {
+			t.Errorf("%s: built for %s, with the libraries %v (%v)", arch, program.Machine, libraries, err)
+		}
+		_ = program.Close()
+		if info, err := os.Stat(path); err != nil || info.Size() > 20<<20 {
+			t.Errorf("%s: got %v, %v, want at most 20 MiB", arch, info, err)
+		}
 	}
 }
 

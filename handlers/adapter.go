@@ -148,6 +148,18 @@ func logRequest(log *slog.Logger, r *http.Request, rec record, status int, begun
 	_ = log.Handler().Handle(ctx, line) // a log that cannot be written has nowhere to say so
 }
 
+// callerAttrs are what the log says about who is calling.
+func callerAttrs(who local.Caller) []slog.Attr {
+	var attrs []slog.Attr
+	if who.Container != nil {
+		attrs = append(attrs, slog.String("container", who.Container.DockerName))
+	}
+	if who.Task != nil {
+		attrs = append(attrs, slog.String("task", who.Task.Name))
+	}
+	return attrs
+}
+
 // routeOf returns the pattern of the route that matched.
 func routeOf(r *http.Request) string {
 	if r.Pattern != "" {
@@ -166,7 +178,7 @@ func (s *server) unrouted(family string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		http.NotFound(w, r)
-		s.logRequest(r, record{family: family, route: "none"}, http.StatusNotFound, begun, nil)
+		s.logRequest(r, record{family: family, route: "none", who: s.known(r)}, http.StatusNotFound, begun, nil)
 	})
 }
 
@@ -207,6 +219,16 @@ func (s *server) caller(r *http.Request) (local.Caller, error) {
 		ask:     func(d *local.Directory) (local.Caller, error) { return d.WhoIs(addr) },
 		settled: func(d *local.Directory, err error) bool { return err == nil || d.IsHost(addr) },
 	})
+}
+
+// known returns the caller if the current snapshot has it, for the log.
+func (s *server) known(r *http.Request) local.Caller {
+	addr, err := remote(r)
+	if err != nil || s.runtime == nil {
+		return local.Caller{}
+	}
+	dir, _ := s.runtime.Current()
+	return dir.Known(addr)
 }
 
 // question is something to ask a snapshot. settled reports whether the answer

@@ -146,7 +146,7 @@ type control struct {
 // that are containers of a task.
 func NewControl(d ControlDeps) http.Handler {
 	c := &control{server: &server{runtime: d.Runtime, log: d.Log}, deps: d}
-	return guard(d.AllowedHosts, d.Log, c.outsiders(tidyPath(c.router())))
+	return c.guard(controlDialect.family, d.AllowedHosts, c.outsiders(tidyPath(c.router())))
 }
 
 // router is the route table of the control API.
@@ -189,14 +189,14 @@ func (c *control) nothing(w http.ResponseWriter, r *http.Request) {
 // what they are given.
 func (c *control) outsiders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
 		addr, err := remote(r)
 		if err == nil && !addr.IsLoopback() {
 			who, err := c.caller(r)
 			if err == nil || local.CodeOf(err) == local.Ambiguous {
-				c.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused",
-					slog.String("reason", "the control API is not for task containers"), slog.String("remote", r.RemoteAddr))
 				body := mustEncode(controlError{Code: string(local.Denied), Message: "the control API does not answer containers of a task" + named(who) + ": call it from the host"})
 				writeBody(w, r, http.StatusForbidden, "application/json", body)
+				c.logRefusal(r, controlDialect.family, who, begun, "the control API is not for task containers")
 				return
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/imds"
@@ -18,16 +20,25 @@ import (
 // one that a browser marks as coming from another site.
 // https://fetch.spec.whatwg.org/#origin-header
 // https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
-func guard(allowedHosts []string, log *slog.Logger, next http.Handler) http.Handler {
+func (s *server) guard(family string, allowedHosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
 		if reason := refusal(r, allowedHosts); reason != "" {
-			log.LogAttrs(r.Context(), slog.LevelWarn, "request refused",
-				slog.String("reason", reason), slog.String("method", r.Method), slog.String("remote", r.RemoteAddr))
 			refuse(w, r, reason)
+			s.logRefusal(r, family, s.known(r), begun, reason)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// logRefusal writes the one line about a request that no route gets to see.
+func (s *server) logRefusal(r *http.Request, family string, who local.Caller, begun time.Time, reason string) {
+	attrs := []slog.Attr{
+		slog.String("family", family), slog.String("route", "none"), slog.String("method", r.Method),
+		slog.Int("status", http.StatusForbidden), slog.Duration("duration", time.Since(begun)), slog.String("remote", r.RemoteAddr),
+	}
+	s.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(append(attrs, callerAttrs(who)...), slog.String("reason", reason))...)
 }
 
 // refuse answers 403 with the reason.
@@ -76,22 +87,25 @@ func allowedHost(host string, list []string) bool {
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return true
 	}
-	if !strings.Contains(strings.TrimSuffix(name, "."), ".") || name == "host.docker.internal" {
+	// There are other characters that browsers take for a dot.
+	ascii := !strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII })
+	if ascii && !strings.Contains(name, ".") || name == "host.docker.internal" {
 		return true
 	}
 	return listed(name, list)
 }
 
 func listed(name string, list []string) bool {
-	return slices.ContainsFunc(list, func(allowed string) bool { return strings.EqualFold(allowed, name) })
+	return slices.ContainsFunc(list, func(allowed string) bool { return hostName(allowed) == name })
 }
 
-// hostName returns a host without its port, in lower case.
+// hostName returns a host without its port and the dot that may end it, in
+// lower case.
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	return strings.ToLower(host)
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // quoteShort quotes what a stranger sent, cut to a readable length.

@@ -112,7 +112,7 @@ func New(d Deps) http.Handler {
 	}
 	instance := s.unrouted("imds")
 	if d.IMDS != nil {
-		instance = NewIMDS(d.IMDS, d.Log)
+		instance = newInstance(d.IMDS, d.Log, s.known)
 	}
 	var ecs http.Handler
 	if d.Strict {
@@ -120,7 +120,7 @@ func New(d Deps) http.Handler {
 	} else {
 		ecs = tidyPath(direct(s.ecsRouter()))
 	}
-	return guard(d.AllowedHosts, d.Log, s.byAddress(ecs, instance, tidyPath(s.podIdentityOnly())))
+	return s.guard(ecsFamily, d.AllowedHosts, s.byAddress(ecs, instance, tidyPath(s.podIdentityOnly())))
 }
 
 // ecsRouter is the route table of 169.254.170.2.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
@@ -591,7 +593,17 @@ func TestGuard(t *testing.T) {
 		{name: "localhost", host: "localhost:51679", status: 200},
 		{name: "service name", host: "ecs-local", status: 200},
 		{name: "host.docker.internal", host: "host.docker.internal", status: 200},
+		{name: "names end with a dot", host: "host.docker.internal.:80", status: 200},
+		{name: "address that ends with a dot", host: "127.0.0.1.", status: 200},
+		{name: "IPv6 address with a zone", host: "[fe80::1%25eth0]:80", status: 200},
 		{name: "listed", host: "ECS.example.test:80", status: 200},
+		{name: "listed, with a dot at the end", host: "ecs.example.test.", status: 200},
+		{name: "a name of which a listed one is a part", host: "ecs.example.test.attacker.example", status: 403},
+		{name: "a name that a listed one is a part of", host: "my.ecs.example.test", status: 403},
+		{name: "another dot", host: "attacker。example", status: 403},
+		{name: "brackets", host: "[attacker.example]", status: 403},
+		{name: "two ports", host: "attacker.example:80:80", status: 403},
+		{name: "upper case, dot at the end", host: "ATTACKER.EXAMPLE.:80", status: 403},
 		{name: "DNS rebinding", host: "attacker.example:51679", status: 403, contains: "--allowed-hosts"},
 		{name: "DNS rebinding with an address inside the name", host: "169.254.170.2.attacker.example", status: 403, contains: "--allowed-hosts"},
 		{name: "own origin", host: "localhost:51679", header: header("Origin", "http://localhost:51679"), status: 200},
@@ -619,6 +631,52 @@ func TestGuard(t *testing.T) {
 	}
 	if got := f.do(f.control, call{path: "/v1/tasks", from: "127.0.0.1", host: "attacker.example"}); got.Code != http.StatusForbidden {
 		t.Errorf("the control API answers a foreign host name: %d", got.Code)
+	}
+}
+
+func TestTheLogSaysWhoReadsInstanceMetadata(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	log := slog.New(slog.NewJSONHandler(&lockedWriter{w: f.log}, nil))
+	h := handlers.New(handlers.Deps{Runtime: f.runtime, Credentials: f.credentials, Documents: metadata.New(metadata.Options{}), IMDS: newService(t, imds.Config{}), Log: log})
+	for _, from := range []string{"172.18.0.3", "127.0.0.1"} {
+		f.do(h, call{path: "/latest/meta-data/", from: from, status: 200})
+	}
+	got := []bool{}
+	for line := range strings.Lines(f.log.String()) {
+		got = append(got, strings.Contains(line, `"container":"shop-web-1","task":"shop"`))
+	}
+	if diff := cmp.Diff([]bool{true, false}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s\n%s", diff, f.log)
+	}
+}
+
+func TestARefusedRequestHasALineInTheLog(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.do(f.handler, call{path: "/creds", from: "172.18.0.3", host: "attacker.example"})
+	f.do(f.control, call{path: "/v1/tasks", from: "172.18.0.3"})
+	f.do(f.control, call{path: "/v1/tasks", from: "127.0.0.1", host: "attacker.example"})
+	f.do(f.handler, call{path: "/nonsense", from: "172.18.0.3"})
+	var got []string
+	for line := range strings.Lines(f.log.String()) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := fields["duration"].(float64); !ok {
+			t.Errorf("no duration in %s", line)
+		}
+		got = append(got, fmt.Sprint(fields["msg"], " ", fields["family"], " ", fields["route"], " ", fields["status"], " ", fields["container"], " ", fields["task"]))
+	}
+	want := []string{
+		"request refused ecs none 403 shop-web-1 shop",
+		"request refused control none 403 shop-web-1 shop",
+		"request refused control none 403 <nil> <nil>",
+		"request ecs none 404 shop-web-1 shop",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/imds"
 )
 
@@ -16,13 +17,18 @@ import (
 type instance struct {
 	service *imds.Service
 	log     *slog.Logger
+	known   func(*http.Request) local.Caller // for the log; may be nil
 }
 
 // NewIMDS returns the handler of an instance metadata service and of nothing
 // else; a request's Host and origin are not looked at. A server of it has
 // ConnContext, for the hop limit, and DisableGeneralOptionsHandler set.
 func NewIMDS(service *imds.Service, log *slog.Logger) http.Handler {
-	return &instance{service: service, log: log}
+	return newInstance(service, log, nil)
+}
+
+func newInstance(service *imds.Service, log *slog.Logger, known func(*http.Request) local.Caller) http.Handler {
+	return &instance{service: service, log: log, known: known}
 }
 
 // Header values that never change. net/http only reads them.
@@ -44,7 +50,11 @@ func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	response := i.service.Answer(request)
 	i.limitHops(r, response)
 	send(w, &response)
-	logRequest(i.log, r, record{family: "imds", route: routeOfInstance(r)}, response.Status, begun, nil)
+	rec := record{family: "imds", route: routeOfInstance(r)}
+	if i.known != nil {
+		rec.who = i.known(r)
+	}
+	logRequest(i.log, r, rec, response.Status, begun, nil)
 }
 
 // target returns the path of the request line, undecoded.

@@ -39,7 +39,7 @@ type introspection struct {
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-introspection.html
 func NewIntrospection(d IntrospectionDeps) http.Handler {
 	i := &introspection{server: &server{runtime: d.Runtime, log: d.Log}, version: d.Version, license: d.License}
-	return guard(d.AllowedHosts, d.Log, i.router())
+	return i.guard(introspectionDialect.family, d.AllowedHosts, i.router())
 }
 
 // router is the route table of the introspection API.

@@ -217,6 +217,21 @@ func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
 	}
 }
 
+// Known is WhoIs for those who can do without an answer, such as the log: who
+// is not known exactly is the zero Caller, and no error is made.
+func (d *Directory) Known(addr netip.Addr) Caller {
+	found := d.byAddress[addr.Unmap().WithZone("")]
+	switch {
+	case len(found) == 1:
+		return Caller{Container: found[0], Task: d.taskOf[found[0]]}
+	case len(found) == 0 && d.static && len(d.tasks) == 1:
+		who, _ := d.only()
+		return who
+	default:
+		return Caller{}
+	}
+}
+
 // only returns the one caller that a static directory can have.
 func (d *Directory) only() (Caller, error) {
 	switch {

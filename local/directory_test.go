@@ -169,6 +169,9 @@ func TestWhoIs(t *testing.T) {
 			t.Parallel()
 			d := local.NewDirectory(test.containers, id(selfHex), local.Facts{})
 			got, err := d.WhoIs(netip.MustParseAddr(test.addr))
+			if known := d.Known(netip.MustParseAddr(test.addr)); known != got {
+				t.Errorf("Known: %s", who(known))
+			}
 			if test.want == "" {
 				refused(t, err, test.code, test.words...)
 				if who(got) != "nobody" {
@@ -231,6 +234,14 @@ func TestStatic(t *testing.T) {
 		refused(t, err, local.Ambiguous, "2 tasks are configured", "blog-web-1, shop-web-1")
 		if who(got) != "nobody" {
 			t.Errorf("got %s", who(got))
+		}
+	})
+	t.Run("as the log has it", func(t *testing.T) {
+		t.Parallel()
+		for _, d := range []*local.Directory{static(web), static(web, db), static(web, blog), static()} {
+			if got, _ := d.WhoIs(stranger); d.Known(stranger) != got {
+				t.Errorf("Known: %s, want %s", who(d.Known(stranger)), who(got))
+			}
 		}
 	})
 	t.Run("no task", func(t *testing.T) {

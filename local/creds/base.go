@@ -59,6 +59,9 @@ func (b *base) account(ctx context.Context) (*account, error) {
 	// resolves container credentials, even those that we leave out.
 	cfg, err := b.load(ctx, nil, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
 	if err != nil {
+		if lost := unreadable(); lost != nil {
+			return nil, lost
+		}
 		return nil, explainConfig(err)
 	}
 	env, shared := sources(cfg)
@@ -202,6 +205,12 @@ func (b *base) admit(env config.EnvConfig, shared config.SharedConfig) error {
 	case leaf.CredentialSource != "", leaf.WebIdentityTokenFile != "", leaf.SSOSessionName != "", leaf.SSOAccountID != "",
 		leaf.SSOStartURL != "", leaf.LoginSession != "", leaf.CredentialProcess != "":
 		return nil
+	}
+	// They may be in a file that only others can read.
+	if lost := unreadable(); lost != nil {
+		return lost
+	}
+	switch {
 	case container && b.opts.AllowContainer, b.opts.AllowIMDS && !container:
 		return nil
 	case role:

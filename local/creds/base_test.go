@@ -213,12 +213,15 @@ func TestProfiles(t *testing.T) {
 func TestBrokenBaseCredentialsAreErrors(t *testing.T) {
 	const garbage = "AKIATESTGARBAGE00001"
 	const unreadable = "a directory in the file's place"
+	const unopenable = "a link to itself in the file's place"
 	for _, tc := range []struct {
 		name, profile, config, credentials, script string
 		says                                       string
 	}{
 		{name: "profile does not exist", profile: "nope", says: `"nope" does not exist`},
 		{name: "file is unreadable", config: unreadable, says: "cannot be read"},
+		{name: "file cannot be opened", config: unopenable, says: "config cannot be opened"},
+		{name: "file of a profile cannot be opened", profile: "work", config: unopenable, says: "config cannot be opened"},
 		{name: "source profile does not exist", config: "[default]\nrole_arn = " + roleARN + "\nsource_profile = nope\n", says: "source_profile"},
 		{name: "MFA needed", config: "[default]\nrole_arn = " + roleARN + "\nsource_profile = work\nmfa_serial = arn:aws:iam::111122223333:mfa/dev\n[profile work]\n" + baseProfile, says: "ecs-local mfa CODE"},
 		{name: "SSO login missing", config: "[default]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = dev\n[sso-session corp]\nsso_region = us-east-1\nsso_start_url = https://corp.awsapps.com/start\n", says: "aws sso login --profile default"},
@@ -238,6 +241,10 @@ func TestBrokenBaseCredentialsAreErrors(t *testing.T) {
 				case "":
 				case unreadable:
 					if err := os.Mkdir(filepath.Join(home, "config"), 0o700); err != nil {
+						t.Fatal(err)
+					}
+				case unopenable:
+					if err := os.Symlink("config", filepath.Join(home, "config")); err != nil {
 						t.Fatal(err)
 					}
 				default:

@@ -1,14 +1,21 @@
 package creds
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/logincreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
+
+	"github.com/ecs-local/ecs-local/local"
 )
 
 // lookPause is the least time between two looks at the AWS files.
@@ -22,15 +29,46 @@ type watchedFiles struct {
 	seen  map[string]os.FileInfo // nil: the file was not there
 }
 
+// awsFiles returns the paths of the configuration and the credentials file.
+func awsFiles(env config.EnvConfig) []string {
+	return []string{
+		cmp.Or(env.SharedConfigFile, config.DefaultSharedConfigFilename()),
+		cmp.Or(env.SharedCredentialsFile, config.DefaultSharedCredentialsFilename()),
+	}
+}
+
+// unreadable returns an error about an AWS file that is there and cannot be
+// opened, or nil. The SDK takes such a file for an empty one, and credentials
+// that are there must not be taken for none.
+func unreadable() error {
+	env, err := config.NewEnvConfig()
+	if err != nil {
+		return nil // loading says it better
+	}
+	for _, path := range awsFiles(env) {
+		// In the home of another user there is nothing of ours.
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			continue
+		}
+		f, err := os.Open(path)
+		switch {
+		case err == nil:
+			f.Close()
+		case errors.Is(err, fs.ErrPermission):
+			return &local.Error{Code: local.Denied, Name: "InvalidConfiguration", Err: err, Msg: fmt.Sprintf(
+				"the AWS file %s cannot be read by the user that ecs-local runs as (%d): run it as the user that the file belongs to (user: with Compose, --user with docker run), "+
+					"as root, or make the file readable for it", path, os.Getuid())}
+		case !errors.Is(err, fs.ErrNotExist):
+			return &local.Error{Code: local.Denied, Name: "InvalidConfiguration", Err: err, Msg: fmt.Sprintf(
+				"the AWS file %s cannot be opened: look what is there, and correct AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE if it is elsewhere", path)}
+		}
+	}
+	return nil
+}
+
 // watch says which files matter. Those that are new count from now on.
 func (w *watchedFiles) watch(env config.EnvConfig, shared config.SharedConfig) {
-	paths := []string{config.DefaultSharedConfigFilename(), config.DefaultSharedCredentialsFilename()}
-	if env.SharedConfigFile != "" {
-		paths[0] = env.SharedConfigFile
-	}
-	if env.SharedCredentialsFile != "" {
-		paths[1] = env.SharedCredentialsFile
-	}
+	paths := awsFiles(env)
 	leaf := leafOf(&shared)
 	if usesSSO(leaf) {
 		key := leaf.SSOSessionName

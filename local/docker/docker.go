@@ -9,9 +9,11 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +35,8 @@ type Options struct {
 	// Host is the engine's address in the form of DOCKER_HOST: unix://,
 	// npipe:// or tcp://. Empty: the platform's own socket.
 	Host string
+	// TLS, unless empty, is for engines at tcp:// that ask for it.
+	TLS TLS
 	// Facts is what the configuration says about tasks.
 	Facts local.Facts
 	// Self is the id of the container ecs-local runs in. Empty: it is looked
@@ -42,6 +46,13 @@ type Options struct {
 	Changed func()
 	Log     *slog.Logger
 }
+
+// TLS is the directory with the certificates of an engine that is reached by
+// TLS, as Docker's clients find it: ca.pem, cert.pem and key.pem.
+// https://docs.docker.com/engine/security/protect-access/
+type TLS struct{ Dir string }
+
+func (t TLS) file(name string) string { return filepath.Join(t.Dir, name) }
 
 // Client follows one Docker engine. All its methods may be used concurrently.
 type Client struct {
@@ -73,15 +84,22 @@ func New(o Options) (*Client, error) { return newClient(o) }
 func newClient(o Options, more ...client.Opt) (*Client, error) {
 	opts := []client.Opt{client.WithAPIVersionNegotiation()}
 	if o.Host != "" {
-		if scheme, _, _ := strings.Cut(o.Host, "://"); !speaks(scheme) {
-			return nil, local.Errorf(local.Invalid, "%q is not a Docker engine that ecs-local can reach: set DOCKER_HOST to unix://<socket> or tcp://<host>:<port>", o.Host)
+		scheme, at, _ := strings.Cut(o.Host, "://")
+		if scheme == "ssh" {
+			return nil, local.Errorf(local.Invalid, "ecs-local does not speak SSH, as DOCKER_HOST=%s asks for: hand the engine's socket on (ssh -NL /tmp/docker.sock:/var/run/docker.sock %s) and set DOCKER_HOST to unix:///tmp/docker.sock", o.Host, at)
+		}
+		if !speaks(scheme) {
+			return nil, local.Errorf(local.Invalid, "DOCKER_HOST=%q is not a Docker engine that ecs-local can reach: set it to unix://<socket> or tcp://<host>:<port>", o.Host)
 		}
 		opts = append(opts, client.WithHost(o.Host))
+		if o.TLS.Dir != "" && (scheme == "tcp" || scheme == "https") {
+			opts = append(opts, client.WithTLSClientConfig(o.TLS.file("ca.pem"), o.TLS.file("cert.pem"), o.TLS.file("key.pem")))
+		}
 	}
 	api, err := client.NewClientWithOpts(append(opts, more...)...)
 	if err != nil {
 		return nil, &local.Error{Code: local.Invalid, Err: err,
-			Msg: fmt.Sprintf("%q is not the address of a Docker engine: set DOCKER_HOST to unix://<socket> or tcp://<host>:<port>", o.Host)}
+			Msg: cmp.Or(tlsAdvice(o.TLS, err), fmt.Sprintf("DOCKER_HOST=%q is not the address of a Docker engine: set it to unix://<socket> or tcp://<host>:<port>", o.Host))}
 	}
 	c := &Client{
 		api:       api,
@@ -100,6 +118,14 @@ func newClient(o Options, more ...client.Opt) (*Client, error) {
 	c.reading.Store(&reading)
 	c.outage.Store(&outage{since: time.Now(), err: local.Errorf(local.Unavailable, "the containers have not been read from %s yet: try again in a moment", c.host)})
 	return c, nil
+}
+
+// tlsAdvice says what is wrong with the certificates, if that is it.
+func tlsAdvice(t TLS, err error) string {
+	if t.Dir == "" || !strings.Contains(err.Error(), "tls config") {
+		return ""
+	}
+	return fmt.Sprintf("the certificates for the Docker engine cannot be used: see that DOCKER_CERT_PATH, which is %s, has ca.pem, cert.pem and key.pem; without TLS, unset DOCKER_CERT_PATH and DOCKER_TLS_VERIFY", t.Dir)
 }
 
 func speaks(scheme string) bool {

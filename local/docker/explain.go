@@ -41,6 +41,10 @@ func (c *Client) advice(err error) string {
 			return fmt.Sprintf("there is no Docker socket at %s: start Docker; in a container, mount the socket (-v /var/run/docker.sock:/var/run/docker.sock); set DOCKER_HOST if it is elsewhere; or use --runtime static", socket)
 		}
 		return fmt.Sprintf("nobody answers at the Docker socket %s: start Docker, or use --runtime static", socket)
+	case strings.Contains(err.Error(), "HTTP request to an HTTPS server"):
+		return fmt.Sprintf("the Docker engine at %s speaks TLS only: set DOCKER_CERT_PATH to the directory of its ca.pem and your cert.pem and key.pem, and DOCKER_TLS_VERIFY=1", c.host)
+	case isTLS(err):
+		return fmt.Sprintf("the TLS of the Docker engine at %s does not fit the certificates in DOCKER_CERT_PATH: look whether docker --tlsverify ps answers, and correct DOCKER_HOST or the certificates", c.host)
 	case client.IsErrConnectionFailed(err):
 		return fmt.Sprintf("no Docker engine can be reached at %s: start it, correct DOCKER_HOST, or use --runtime static", c.host)
 	case errdefs.IsPermissionDenied(err), errdefs.IsUnauthorized(err):
@@ -50,6 +54,13 @@ func (c *Client) advice(err error) string {
 	default:
 		return fmt.Sprintf("the Docker engine at %s answers with an error: see the log of ecs-local and that of Docker", c.host)
 	}
+}
+
+// isTLS reports whether a handshake failed. The Docker client keeps nothing of
+// the error but its text.
+func isTLS(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ") || strings.Contains(text, "HTTP response to HTTPS client")
 }
 
 // permissionAdvice names the socket's group when it can be found out.
