@@ -260,6 +260,18 @@ func TestFollow(t *testing.T) {
 			}
 		})
 	})
+	t.Run("new limits are seen", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Put(with(web, func(c *dockertest.Container) { c.Memory = 64 << 20 }))
+			e.Event("update", webID)
+			settle()
+			if got := find(t, c, webID).Memory; got != 64 {
+				t.Errorf("memory: got %d MiB, want 64", got)
+			}
+		})
+	})
 	t.Run("a pause is no end", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)

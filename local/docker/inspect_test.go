@@ -176,6 +176,9 @@ func TestLimits(t *testing.T) {
 	}{
 		{"none", container.Resources{}, 0, 0},
 		{"processors", container.Resources{NanoCPUs: 250_000_000}, 256, 0},
+		{"a tenth of a processor", container.Resources{NanoCPUs: 100_000_000}, 102, 0},
+		{"a third of a processor", container.Resources{NanoCPUs: 333_000_000}, 341, 0},
+		{"a third of a period", container.Resources{CPUQuota: 33_000}, 338, 0},
 		{"processors before shares", container.Resources{NanoCPUs: 2_000_000_000, CPUShares: 10}, 2048, 0},
 		{"a quota of a period", container.Resources{CPUQuota: 25_000, CPUPeriod: 50_000}, 512, 0},
 		{"a quota of the default period", container.Resources{CPUQuota: 50_000}, 512, 0},

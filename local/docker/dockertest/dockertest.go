@@ -61,6 +61,7 @@ type Container struct {
 	StartedAt time.Time // 2026-11-21 08:00 UTC when zero
 	Health    string    // healthy, unhealthy, starting; empty without a check
 	Mode      string    // network mode; the first network when empty
+	Memory    int64     // limit in bytes
 }
 
 // ID returns a container id that begins with these hex digits.
@@ -564,7 +565,7 @@ func (c Container) described() json.RawMessage {
 	}
 	raw, err := json.Marshal(map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "Created": "2026-11-21T07:59:59Z", "State": status, "Config": config,
-		"HostConfig":      map[string]any{"NetworkMode": mode},
+		"HostConfig":      map[string]any{"NetworkMode": mode, "Memory": c.Memory},
 		"NetworkSettings": map[string]any{"Networks": c.networks()},
 	})
 	if err != nil {
