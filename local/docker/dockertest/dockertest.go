@@ -62,6 +62,7 @@ type Container struct {
 	Health    string    // healthy, unhealthy, starting; empty without a check
 	Mode      string    // network mode; the first network when empty
 	Memory    int64     // limit in bytes
+	Command   []string
 }
 
 // ID returns a container id that begins with these hex digits.
@@ -563,8 +564,10 @@ func (c Container) described() json.RawMessage {
 			mode = name
 		}
 	}
+	command := append(slices.Clone(c.Command), "")
 	raw, err := json.Marshal(map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "Created": "2026-11-21T07:59:59Z", "State": status, "Config": config,
+		"Path": command[0], "Args": slices.DeleteFunc(command[1:], func(s string) bool { return s == "" }),
 		"HostConfig":      map[string]any{"NetworkMode": mode, "Memory": c.Memory},
 		"NetworkSettings": map[string]any{"Networks": c.networks()},
 	})
