@@ -250,6 +250,14 @@ func (d *Directory) insiders(addr netip.Addr) []*Container {
 	return slices.DeleteFunc(slices.Clone(d.inside), func(c *Container) bool { return !c.State.Alive() })
 }
 
+// Passing reports whether what WhoIs says of an address holds for a moment only.
+// Of those that share ecs-local's own network, one that does not run as far as
+// is known may be the caller all the same: it may have started just now.
+func (d *Directory) Passing(addr netip.Addr) bool {
+	inside := d.insiders(addr.Unmap().WithZone(""))
+	return len(inside) > 0 && len(inside) < len(d.inside)
+}
+
 // insider returns the only of these containers, or some container of the only
 // task.
 func (d *Directory) insider(addr netip.Addr, inside []*Container) (Caller, error) {
