@@ -223,6 +223,62 @@ func TestContainerOnTwoNetworksIsItselfOnBoth(t *testing.T) {
 	}
 }
 
+// Over loopback nobody has an address of its own.
+func TestContainersInTheNetworkOfECSLocalAreKnown(t *testing.T) {
+	t.Parallel()
+	c := requireDocker(t)
+	net, _ := newNetwork(t, c)
+	on := []attachment{{network: net}}
+	sharing := func(t *testing.T, side sidecar, port string) probe {
+		t.Helper()
+		name := unique("sharer")
+		id := started(t, c, spec{name: name, mode: "container:" + side.id, cmd: []string{"/probe", "serve", ":" + port}})
+		p := probe{id: id, name: name, address: side.address + ":" + port}
+		p.wait(t)
+		return p
+	}
+	loopback := sidecar{url: "http://127.0.0.1"}
+
+	t.Run("a container uses the network of ecs-local", func(t *testing.T) {
+		side := startSidecar(t, c, spec{networks: on})
+		far := startProbe(t, c, spec{networks: on})
+		near := sharing(t, side, "8080")
+		for _, each := range []struct {
+			who probe
+			at  sidecar
+		}{{near, loopback}, {near, side}, {far, side}} {
+			if err := each.who.own(each.at); err != nil {
+				t.Error(err)
+			}
+		}
+		second := sharing(t, side, "8081")
+		a := near.get(t, "http://127.0.0.1/v4")
+		if a.Status != http.StatusBadRequest || !strings.Contains(a.Body, "/v4/containers/") {
+			t.Errorf("with two of them: got %d %s", a.Status, a.Body)
+		}
+		task := document[taskDocument](t, near.get(t, "http://127.0.0.1/v4/task"))
+		if !task.ids()[near.id] || !task.ids()[second.id] {
+			t.Errorf("the task of both lacks one: %v", task.ids())
+		}
+		if got := document[containerDocument](t, second.get(t, "http://127.0.0.1/v4/containers/"+second.name)).DockerID; got != second.id {
+			t.Errorf("with its own name in the path: got %s, want %s", got, second.id)
+		}
+	})
+	t.Run("ecs-local uses the network of a container", func(t *testing.T) {
+		owner := startProbe(t, c, spec{networks: on})
+		side := startSidecar(t, c, spec{mode: "container:" + owner.id, networks: on})
+		far := startProbe(t, c, spec{networks: on})
+		if err := owner.own(loopback); err != nil {
+			t.Error(err)
+		}
+		for _, p := range []probe{owner, far} {
+			if err := p.own(side); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestNetworkJoinedLaterIsKnown(t *testing.T) {
 	t.Parallel()
 	c := requireDocker(t)

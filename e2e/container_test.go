@@ -29,7 +29,7 @@ type spec struct {
 	env      []string
 	labels   map[string]string
 	networks []attachment // the first is the container's own
-	mode     string       // network mode instead of networks: host, container:…
+	mode     string       // network mode instead of networks: host, container:… (whose networks these are)
 	host     container.HostConfig
 	user     string
 }
@@ -66,7 +66,7 @@ func create(ctx context.Context, c *client.Client, s spec) (string, error) {
 	maps.Copy(labels, s.labels)
 	networking := &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{}}
 	s.host.NetworkMode = container.NetworkMode(s.mode)
-	if len(s.networks) > 0 {
+	if s.mode == "" && len(s.networks) > 0 {
 		s.host.NetworkMode = container.NetworkMode(s.networks[0].network)
 		networking.EndpointsConfig[s.networks[0].network] = endpoint(s.networks[0])
 	}

@@ -54,7 +54,11 @@ func startSidecarBehind(t *testing.T, c *client.Client, r *recorder, s spec) sid
 			t.Logf("log of ecs-local:\n%s", tail(logs(t, c, id), 60))
 		}
 	})
-	address := addressOn(t, c, id, s.networks[0].network)
+	owner := id
+	if other, ok := strings.CutPrefix(s.mode, "container:"); ok {
+		owner = other
+	}
+	address := addressOn(t, c, owner, s.networks[0].network)
 	side := sidecar{id: id, address: address, url: "http://" + address, control: "http://" + address + ":51680", engine: r}
 	ready(t, side.control)
 	searchSidecarLater(t, c, id, side.control)

@@ -217,7 +217,7 @@ func (s *server) caller(r *http.Request) (local.Caller, error) {
 	}
 	return s.lookUp(r.Context(), question{
 		ask:     func(d *local.Directory) (local.Caller, error) { return d.WhoIs(addr) },
-		settled: func(d *local.Directory, err error) bool { return err == nil || d.IsHost(addr) },
+		settled: func(d *local.Directory, err error) bool { return err == nil && !d.Passing(addr) || d.IsHost(addr) },
 	})
 }
 

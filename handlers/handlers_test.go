@@ -392,6 +392,32 @@ func TestAMissAsksTheRuntimeOnce(t *testing.T) {
 		}
 	})
 
+	t.Run("one of those that share the network of ecs-local, while another may have started just now", func(t *testing.T) {
+		t.Parallel()
+		f := newFixture(t)
+		sharing := func(hex string, state local.State) *local.Container {
+			c := container(strings.Repeat(hex, 64), "late", "app"+hex, "", state)
+			c.NetworkMode, c.SharesWith = "container:"+selfID, selfID
+			return c
+		}
+		first := sharing("e", local.Running)
+		f.runtime.dir.Store(local.NewDirectory(append(containers(), first), selfID, local.Facts{}))
+		if w := f.do(f.handler, call{path: "/v4", from: "127.0.0.1"}); !strings.Contains(w.Body.String(), first.ID) || f.runtime.asked.Load() != 0 {
+			t.Errorf("alone: %d refreshes: %s", f.runtime.asked.Load(), w.Body)
+		}
+		f.check(f.control, []call{
+			{name: "it is a container of a task", path: "/v1/tasks", from: "172.18.0.2", status: 403, contains: "late-appe-1"},
+			{name: "loopback is answered, for the health check", path: "/healthz", from: "127.0.0.1", status: 200},
+		})
+		f.runtime.dir.Store(local.NewDirectory(append(containers(), first, sharing("f", local.Created)), selfID, local.Facts{}))
+		f.runtime.refresh = func() (*local.Directory, error) {
+			return local.NewDirectory(append(containers(), first, sharing("f", local.Running)), selfID, local.Facts{}), nil
+		}
+		if w := f.do(f.handler, call{path: "/v4", from: "127.0.0.1"}); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "late-appf-1") {
+			t.Errorf("it may have been either: status %d: %s", w.Code, w.Body)
+		}
+	})
+
 	t.Run("nothing is asked for who is known, nor for the host", func(t *testing.T) {
 		t.Parallel()
 		f := newFixture(t)

@@ -141,7 +141,7 @@ func (s *server) named(r *http.Request, id string) (local.Caller, error) {
 			// A part of a name can mean another container once it is known
 			// who asks.
 			_, unknown := d.WhoIs(addr)
-			return unknown == nil || d.Exact(id) || d.IsHost(addr)
+			return unknown == nil && !d.Passing(addr) || d.Exact(id) || d.IsHost(addr)
 		},
 	})
 }
@@ -192,7 +192,7 @@ func (s *server) member(r *http.Request, k kind, id string) (local.Caller, error
 			}
 			return found, err
 		},
-		settled: func(_ *local.Directory, err error) bool { return err == nil },
+		settled: func(d *local.Directory, err error) bool { return err == nil && !d.Passing(addr) },
 	})
 	if local.CodeOf(err) != local.NotFound {
 		return who, err

@@ -31,6 +31,7 @@ type Directory struct {
 	taskOf     map[*Container]*Task
 	gateways   map[netip.Addr]string // gateway address → network
 	hostMode   []*Container
+	inside     []*Container // who else is in the network namespace of self, alive or not
 
 	instance Instance
 	static   bool // see Static
@@ -63,6 +64,7 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 			d.self = c
 		}
 	}
+	d.findInside()
 	members := map[taskKey][]*Container{}
 	for _, c := range d.containers {
 		d.indexAddresses(c)
@@ -78,6 +80,23 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 	joinTasks(members, facts)
 	d.makeTasks(members, facts)
 	return d
+}
+
+// findInside finds the other containers in the network namespace that
+// ecs-local's own container uses, unless that is the machine's: the one that
+// owns the namespace, who is answered for all in it, or when ecs-local's own
+// container does, all that use it.
+func (d *Directory) findInside() {
+	if d.self == nil || d.self.NetworkMode == "host" {
+		return
+	}
+	for _, c := range d.containers {
+		owns := d.self.SharesWith != "" && c.ID == d.self.SharesWith
+		uses := d.self.SharesWith == "" && c.SharesWith == d.self.ID
+		if owns || uses {
+			d.inside = append(d.inside, c)
+		}
+	}
 }
 
 // indexAddresses adds the addresses from which a container can call, and the
@@ -199,9 +218,13 @@ func (d *Directory) Self() *Container { return d.self }
 //     different networks: NotFound or Ambiguous, with the names and what to do
 //
 // A container that shares the network namespace of another is answered as
-// that other one.
+// that other one. Those that share ecs-local's own have its address, and that
+// of loopback: one alone is answered, of several only the task.
 func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
 	addr = addr.Unmap().WithZone("")
+	if inside := d.insiders(addr); len(inside) > 0 {
+		return d.insider(addr, inside)
+	}
 	found := d.byAddress[addr]
 	if len(found) == 1 {
 		return Caller{Container: found[0], Task: d.taskOf[found[0]]}, nil
@@ -220,7 +243,12 @@ func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
 // Known is WhoIs for those who can do without an answer, such as the log: who
 // is not known exactly is the zero Caller, and no error is made.
 func (d *Directory) Known(addr netip.Addr) Caller {
-	found := d.byAddress[addr.Unmap().WithZone("")]
+	addr = addr.Unmap().WithZone("")
+	if inside := d.insiders(addr); len(inside) > 0 {
+		who, _ := d.insider(addr, inside)
+		return who
+	}
+	found := d.byAddress[addr]
 	switch {
 	case len(found) == 1:
 		return Caller{Container: found[0], Task: d.taskOf[found[0]]}
@@ -229,6 +257,40 @@ func (d *Directory) Known(addr netip.Addr) Caller {
 		return who
 	default:
 		return Caller{}
+	}
+}
+
+// insiders returns the running containers that call from an address of
+// ecs-local's own network namespace; none for any other address.
+func (d *Directory) insiders(addr netip.Addr) []*Container {
+	own := func(n Network) bool { return addr == n.IPv4 || addr == n.IPv6 }
+	if len(d.inside) == 0 || !addr.IsLoopback() && !slices.ContainsFunc(d.self.Networks, own) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(d.inside), func(c *Container) bool { return !c.State.Alive() })
+}
+
+// Passing reports whether what WhoIs says of an address holds for a moment only.
+// Of those that share ecs-local's own network, one that does not run as far as
+// is known may be the caller all the same: it may have started just now.
+func (d *Directory) Passing(addr netip.Addr) bool {
+	inside := d.insiders(addr.Unmap().WithZone(""))
+	return len(inside) > 0 && len(inside) < len(d.inside)
+}
+
+// insider returns the only of these containers, or some container of the only
+// task.
+func (d *Directory) insider(addr netip.Addr, inside []*Container) (Caller, error) {
+	first := inside[0]
+	task := d.taskOf[first]
+	switch {
+	case len(inside) == 1:
+		return Caller{Container: first, Task: task}, nil
+	case slices.ContainsFunc(inside, func(c *Container) bool { return d.taskOf[c] != task }):
+		return Caller{}, Errorf(Ambiguous, "the caller %s shares the network of ecs-local, as %d containers of several tasks do (%s): put the container into the path, as in /v4/containers/%s",
+			addr, len(inside), names(inside), first.shortName())
+	default:
+		return Caller{Task: task}, nil
 	}
 }
 
@@ -260,13 +322,18 @@ func (c Caller) One() (*Container, error) {
 }
 
 // near reports whether requests can come from a network: those of the
-// container ecs-local runs in, when it runs in one with networks of its own;
-// else any. An address on another network says nothing about a caller.
+// container ecs-local runs in, or of the one whose network that uses; any when
+// it runs in none that has some. An address on another network says nothing
+// about a caller.
 func (d *Directory) near(network string) bool {
-	if d.self == nil || d.self.NetworkMode == "host" || len(d.self.Networks) == 0 {
+	if d.self == nil || d.self.NetworkMode == "host" {
 		return true
 	}
-	return slices.ContainsFunc(d.self.Networks, func(own Network) bool { return own.Name == network })
+	networks := d.self.Networks
+	if d.self.SharesWith != "" && len(d.inside) > 0 {
+		networks = d.inside[0].Networks
+	}
+	return len(networks) == 0 || slices.ContainsFunc(networks, func(own Network) bool { return own.Name == network })
 }
 
 // unknown says what is known about an address that no container has, and what
@@ -314,11 +381,12 @@ func (d *Directory) lookedAt() string {
 
 // IsHost reports whether the address is the machine's own, as containers and
 // published ports show it: loopback, or the gateway of a network. No container
-// can have such an address.
+// can have such an address: loopback is not the machine's when other containers
+// share the network of ecs-local's own.
 func (d *Directory) IsHost(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	_, gateway := d.gateways[addr]
-	return addr.IsLoopback() || gateway
+	return addr.IsLoopback() && len(d.inside) == 0 || gateway
 }
 
 // candidates names some containers that could be put into a path.

@@ -192,6 +192,92 @@ func TestWhoIs(t *testing.T) {
 	}
 }
 
+// TestWhoIsInTheNetworkOfECSLocal is about containers that have one network
+// namespace with the container of ecs-local (network_mode: service:ecs-local,
+// or ecs-local with that of another): what they ask comes over loopback.
+func TestWhoIsInTheNetworkOfECSLocal(t *testing.T) {
+	t.Parallel()
+	const selfHex = "5e1f"
+	self := func() *local.Container {
+		return container(selfHex, "shop", "ecs-local", via("ecs-local", "169.254.170.2", "169.254.168.1"))
+	}
+	sharing := func(hex, project, service, owner string) *local.Container {
+		return with(container(hex, project, service), func(c *local.Container) {
+			c.NetworkMode, c.SharesWith = "container:"+id(owner), id(owner)
+		})
+	}
+	ended := func(c *local.Container) *local.Container {
+		return with(c, func(c *local.Container) { c.State = local.Exited })
+	}
+	web := container("a1", "shop", "web", on("front", "10.0.0.2"))
+	tests := map[string]struct {
+		containers []*local.Container
+		addr       string
+		want       string
+		code       local.Code
+		words      []string
+	}{
+		"one uses that of ecs-local": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex), web}, addr: "127.0.0.1", want: "shop/shop-db-1"},
+		"by the address that both have": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex)}, addr: "169.254.170.2", want: "shop/shop-db-1"},
+		"over IPv6": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex)}, addr: "::1", want: "shop/shop-db-1"},
+		"one that ended does not count": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex), ended(sharing("a3", "shop", "job", selfHex))}, addr: "127.0.0.1", want: "shop/shop-db-1"},
+		"several of one task": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex), sharing("a3", "shop", "job", selfHex)}, addr: "127.0.0.1", want: "shop/?"},
+		"several of different tasks": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex), sharing("b2", "blog", "db", selfHex)}, addr: "127.0.0.1",
+			code: local.Ambiguous, words: []string{"127.0.0.1", "2 containers", "blog-db-1, shop-db-1", "put the container into the path"}},
+		"all ended": {
+			containers: []*local.Container{self(), ended(sharing("a2", "shop", "db", selfHex))}, addr: "127.0.0.1", code: local.NotFound, words: []string{"127.0.0.1"}},
+		"others keep their addresses": {
+			containers: []*local.Container{self(), sharing("a2", "shop", "db", selfHex), container("a4", "shop", "far", on("ecs-local", "169.254.172.1"))}, addr: "169.254.172.1", want: "shop/shop-far-1"},
+		"ecs-local uses that of another": {
+			containers: []*local.Container{web, sharing(selfHex, "shop", "ecs-local", "a1")}, addr: "127.0.0.1", want: "shop/shop-web-1"},
+		"… with others, and the owner is answered": {
+			containers: []*local.Container{web, sharing(selfHex, "shop", "ecs-local", "a1"), sharing("a3", "shop", "job", "a1")}, addr: "127.0.0.1", want: "shop/shop-web-1"},
+		"… by its address": {
+			containers: []*local.Container{web, sharing(selfHex, "shop", "ecs-local", "a1")}, addr: "10.0.0.2", want: "shop/shop-web-1"},
+		"… whose networks count as those of ecs-local": {
+			containers: []*local.Container{web, sharing(selfHex, "shop", "ecs-local", "a1"), container("b1", "blog", "web", on("front", "10.0.0.3")), container("b2", "blog", "db", on("back", "10.0.0.3"))},
+			addr:       "10.0.0.3", want: "blog/blog-web-1"},
+		"… that has ended": {
+			containers: []*local.Container{ended(container("a1", "shop", "web")), sharing(selfHex, "shop", "ecs-local", "a1")}, addr: "127.0.0.1", code: local.NotFound},
+		"the network of the machine is nobody's": {
+			containers: []*local.Container{
+				with(container(selfHex, "shop", "ecs-local", on("host", "")), func(c *local.Container) { c.NetworkMode = "host" }),
+				sharing("a2", "shop", "db", selfHex)},
+			addr: "127.0.0.1", code: local.NotFound, words: []string{"this machine itself"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := local.NewDirectory(test.containers, id(selfHex), local.Facts{}).WhoIs(netip.MustParseAddr(test.addr))
+			if test.want == "" {
+				refused(t, err, test.code, test.words...)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if who(got) != test.want {
+				t.Errorf("got %s, want %s", who(got), test.want)
+			}
+		})
+	}
+	t.Run("loopback is not the machine's", func(t *testing.T) {
+		t.Parallel()
+		loopback := netip.MustParseAddr("127.0.0.1")
+		for want, cs := range map[bool][]*local.Container{true: {self(), web}, false: {self(), ended(sharing("a2", "shop", "db", selfHex))}} {
+			if got := local.NewDirectory(cs, id(selfHex), local.Facts{}).IsHost(loopback); got != want {
+				t.Errorf("got %t, want %t", got, want)
+			}
+		}
+	})
+}
+
 func TestIsHost(t *testing.T) {
 	t.Parallel()
 	d := local.NewDirectory([]*local.Container{container("a1", "shop", "web", via("n", "10.0.0.2", "10.0.0.1"))}, "", local.Facts{})

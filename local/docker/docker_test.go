@@ -243,20 +243,40 @@ func TestFollow(t *testing.T) {
 			wantWho(t, c, "10.0.0.2", "shop-web-1")
 		})
 	})
-	t.Run("a new name and a new health are seen", func(t *testing.T) {
+	t.Run("a new name is seen", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Put(with(web, func(c *dockertest.Container) { c.Name = "renamed" }))
+			e.Event("rename", webID)
+			settle()
+			wantWho(t, c, "10.0.0.2", "renamed")
+		})
+	})
+	t.Run("a new health is seen", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, with(web, func(c *dockertest.Container) { c.Health = "starting" }))
 			c := follow(t, e)
 			if got := find(t, c, webID).Health; got == nil || got.Status != "" {
 				t.Errorf("health while starting: got %+v, want an empty status", got)
 			}
-			e.Put(with(web, func(c *dockertest.Container) { c.Health, c.Name = "healthy", "renamed" }))
-			e.Event("rename", webID)
+			e.Put(with(web, func(c *dockertest.Container) { c.Health = "healthy" }))
 			e.Event("health_status: healthy", webID)
 			settle()
-			wantWho(t, c, "10.0.0.2", "renamed")
 			if got := find(t, c, webID).Health.Status; got != "HEALTHY" {
 				t.Errorf("health: got %q, want HEALTHY", got)
+			}
+		})
+	})
+	t.Run("new limits are seen", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Put(with(web, func(c *dockertest.Container) { c.Memory = 64 << 20 }))
+			e.Event("update", webID)
+			settle()
+			if got := find(t, c, webID).Memory; got != 64 {
+				t.Errorf("memory: got %d MiB, want 64", got)
 			}
 		})
 	})
@@ -270,6 +290,12 @@ func TestFollow(t *testing.T) {
 			wantWho(t, c, "10.0.0.2", "shop-web-1")
 			if got := find(t, c, webID).State; got != local.Paused {
 				t.Errorf("state: got %s, want paused", got)
+			}
+			e.Put(web)
+			e.Event("unpause", webID)
+			settle()
+			if got := find(t, c, webID).State; got != local.Running {
+				t.Errorf("state afterwards: got %s, want running", got)
 			}
 		})
 	})

@@ -31,9 +31,9 @@ type index struct {
 	workers int      // that take from the queue
 
 	facts     local.Facts
-	self      string   // id of our own container, once it is known
-	maybeSelf []string // ids or beginnings of ids it may have
-	looked    bool     // whether maybeSelf has been looked for
+	self      string // id of our own container, once it is known
+	maybeSelf candidates
+	looked    bool // whether maybeSelf has been looked for
 
 	// contested are the claims to an address that another live container
 	// claims too, and that have been asked about for this reason.
@@ -43,6 +43,7 @@ type index struct {
 // entry is one container. The numbers are ticks.
 type entry struct {
 	container *local.Container // nil until it has been described
+	command   string           // as commandOf writes it
 	asked     uint64           // when the description was asked for
 	touched   uint64           // the last event or list that said something new
 	removed   uint64           // the last time that an address was taken away
@@ -68,7 +69,7 @@ type place struct {
 func newIndex(facts local.Facts, self string) *index {
 	x := &index{changed: make(chan struct{}), entries: map[string]*entry{}, facts: facts}
 	if self != "" {
-		x.maybeSelf, x.looked = []string{self}, true
+		x.maybeSelf, x.looked = candidates{ids: []string{self}, certain: []string{self}}, true
 	}
 	x.publish()
 	return x
@@ -158,7 +159,7 @@ func (x *index) described(id string, at uint64, r *container.InspectResponse) {
 	if e == nil || at < e.removed || at < e.asked {
 		return
 	}
-	e.container = containerOf(id, r, e.container)
+	e.container, e.command = containerOf(id, r, e.container), commandOf(r)
 	e.asked = at
 }
 
@@ -171,7 +172,7 @@ func (x *index) gone(id string) {
 }
 
 // setCandidates says which container may be our own. The first call counts.
-func (x *index) setCandidates(look func() []string) {
+func (x *index) setCandidates(look func() candidates) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.looked {

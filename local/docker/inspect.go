@@ -2,6 +2,7 @@ package docker
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -112,14 +113,15 @@ func timeOf(s string) time.Time {
 	return t.UTC()
 }
 
-// cpuOf returns CPU units. The three ways to limit a container exclude each
-// other, but for shares, which are no more than a weight.
+// cpuOf returns CPU units, of which ECS knows whole ones only. The three ways
+// to limit a container exclude each other, but for shares, which are no more
+// than a weight.
 func cpuOf(r container.Resources) float64 {
 	switch {
 	case r.NanoCPUs > 0:
-		return float64(r.NanoCPUs) * unitsPerCPU / 1e9
+		return math.Round(float64(r.NanoCPUs) * unitsPerCPU / 1e9)
 	case r.CPUQuota > 0:
-		return float64(r.CPUQuota) * unitsPerCPU / float64(cmp.Or(max(r.CPUPeriod, 0), defaultPeriod))
+		return math.Round(float64(r.CPUQuota) * unitsPerCPU / float64(cmp.Or(max(r.CPUPeriod, 0), defaultPeriod)))
 	default:
 		return float64(max(r.CPUShares, 0))
 	}

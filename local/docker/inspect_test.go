@@ -166,6 +166,19 @@ func TestStateWithoutAStatus(t *testing.T) {
 	}
 }
 
+// The engine keeps the end of the run before.
+func TestARestartedContainerHasNotEnded(t *testing.T) {
+	t.Parallel()
+	for state, ended := range map[string]bool{"running": false, "paused": false, "restarting": false, "exited": true, "dead": true} {
+		r := &container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{
+			State: &container.State{Status: state, StartedAt: "2026-11-21T08:00:00Z", FinishedAt: "2026-11-21T07:59:00Z", ExitCode: 137}}}
+		got := containerOf(webID, r, nil)
+		if got.FinishedAt.IsZero() == ended || (got.ExitCode == 137) != ended {
+			t.Errorf("%s: ended at %v with %d, want an end: %v", state, got.FinishedAt, got.ExitCode, ended)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -176,6 +189,9 @@ func TestLimits(t *testing.T) {
 	}{
 		{"none", container.Resources{}, 0, 0},
 		{"processors", container.Resources{NanoCPUs: 250_000_000}, 256, 0},
+		{"a tenth of a processor", container.Resources{NanoCPUs: 100_000_000}, 102, 0},
+		{"a third of a processor", container.Resources{NanoCPUs: 333_000_000}, 341, 0},
+		{"a third of a period", container.Resources{CPUQuota: 33_000}, 338, 0},
 		{"processors before shares", container.Resources{NanoCPUs: 2_000_000_000, CPUShares: 10}, 2048, 0},
 		{"a quota of a period", container.Resources{CPUQuota: 25_000, CPUPeriod: 50_000}, 512, 0},
 		{"a quota of the default period", container.Resources{CPUQuota: 50_000}, 512, 0},
@@ -275,6 +291,26 @@ func TestHealth(t *testing.T) {
 			t.Errorf("health (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// The engine keeps five probes only; what is known of the moment in which the
+// status changed outlives them.
+func TestHealthIsRememberedBetweenDescriptions(t *testing.T) {
+	t.Parallel()
+	description := func(probe int) *container.InspectResponse {
+		return &container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{State: &container.State{Status: "running",
+			StartedAt: start.Format(time.RFC3339Nano), Health: &container.Health{Status: container.Healthy, Log: probes(0, 0, 0, 0, 0, 0)[probe : probe+1]}}}}
+	}
+	x := newIndex(local.Facts{}, "")
+	x.touch(webID)
+	for probe := range 3 {
+		x.described(webID, x.tick(), description(probe))
+		d, _ := x.publish()
+		want := &local.Health{Status: "HEALTHY", Since: after(1), Output: "probe 1"}
+		if diff := cmp.Diff(want, d.Containers()[0].Health); diff != "" {
+			t.Errorf("after description %d (-want +got):\n%s", probe+1, diff)
+		}
+	}
 }
 
 func TestHasHealth(t *testing.T) {

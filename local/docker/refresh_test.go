@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/network"
 
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/docker/dockertest"
@@ -352,6 +354,37 @@ func TestAnswersInTheWrongOrder(t *testing.T) {
 			t.Errorf("got %s, want nobody", got)
 		}
 	})
+	for action, m := range map[string]events.Message{
+		"an end": {Type: events.ContainerEventType, Action: events.ActionDie, Actor: events.Actor{ID: webID}},
+		"leaving a network": {Type: events.NetworkEventType, Action: events.ActionDisconnect,
+			Actor: events.Actor{Attributes: map[string]string{"container": webID, "name": "front"}}},
+	} {
+		t.Run("a question from before "+action+" does not bring the address back", func(t *testing.T) {
+			t.Parallel()
+			running := description("old")
+			running.State = &container.State{Status: "running"}
+			running.NetworkSettings = &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{"front": {IPAddress: "10.0.0.2"}}}
+			x := newIndex(local.Facts{}, "")
+			x.touch(webID)
+			x.described(webID, x.tick(), running)
+			d, _ := x.publish()
+			if got := who(d, "10.0.0.2"); got != "old" {
+				t.Fatalf("before: got %s, want old", got)
+			}
+			at := x.tick()
+			x.event(&m)
+			x.described(webID, at, running)
+			d, _ = x.publish()
+			if got := who(d, "10.0.0.2"); got != "NotFound" {
+				t.Errorf("got %s, want NotFound", got)
+			}
+			x.described(webID, x.tick(), running)
+			d, _ = x.publish()
+			if got := who(d, "10.0.0.2"); got != "old" {
+				t.Errorf("a later answer: got %s, want old", got)
+			}
+		})
+	}
 	t.Run("a question from before a container was removed is void, even when an old list names it", func(t *testing.T) {
 		t.Parallel()
 		x := newIndex(local.Facts{}, "")

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/docker/docker/api/types/container"
 )
 
 // Container ids as they stand in /proc: the engine mounts files of the
@@ -44,10 +46,34 @@ func ownIDs(mountinfo, cgroup, hostname string) []string {
 	return once
 }
 
-// lookForSelf is ownIDs of this process. What cannot be read says nothing.
-func lookForSelf() []string {
+// candidates say which container may be our own.
+type candidates struct {
+	ids []string // or beginnings of ids, the surest first
+	// certain are those that cannot be another container's.
+	certain []string
+	// commands are what may have started our own container.
+	commands []string
+}
+
+// lookForSelf returns the candidates of this process. What cannot be read says
+// nothing.
+func lookForSelf() candidates {
 	mountinfo, _ := os.ReadFile("/proc/self/mountinfo")
 	cgroup, _ := os.ReadFile("/proc/self/cgroup")
 	hostname, _ := os.Hostname()
-	return ownIDs(string(mountinfo), string(cgroup), hostname)
+	c := candidates{ids: ownIDs(string(mountinfo), string(cgroup), hostname), certain: ownIDs("", string(cgroup), "")}
+	for _, process := range []string{"1", "self"} {
+		if line, _ := os.ReadFile("/proc/" + process + "/cmdline"); len(line) > 0 {
+			c.commands = append(c.commands, string(line))
+		}
+	}
+	return c
+}
+
+// commandOf writes the command of a container as /proc does.
+func commandOf(r *container.InspectResponse) string {
+	if r.ContainerJSONBase == nil || r.Path == "" {
+		return ""
+	}
+	return strings.Join(append([]string{r.Path}, r.Args...), "\x00") + "\x00"
 }

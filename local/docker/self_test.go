@@ -55,7 +55,7 @@ func TestSelfIsAContainerOfTheEngine(t *testing.T) {
 			"of none":                           {[]string{dockertest.ID("dd")}, ""},
 		} {
 			c := clientOf(t, e, Options{})
-			c.index.setCandidates(func() []string { return tt.candidates })
+			c.index.setCandidates(func() candidates { return candidates{ids: tt.candidates} })
 			d, err := c.Refresh(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -69,4 +69,42 @@ func TestSelfIsAContainerOfTheEngine(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With cgroup v2, nothing but its command tells a container from the one whose
+// network it uses.
+func TestSelfInTheNetworkOfAnotherContainer(t *testing.T) {
+	const command = "/ecs-local\x00serve\x00"
+	ours := []string{"/ecs-local", "serve"}
+	side := dockertest.Container{ID: jobID, Name: "side", Mode: "container:" + webID, Command: ours}
+	for name, tt := range map[string]struct {
+		containers []dockertest.Container
+		candidates candidates
+		want       string
+	}{
+		"the command of the other":  {[]dockertest.Container{web, side}, candidates{ids: []string{webID, webID[:12]}, commands: []string{command}}, jobID},
+		"… by a part of an id":      {[]dockertest.Container{web, side}, candidates{ids: []string{webID[:12]}, commands: []string{"other\x00", command}}, jobID},
+		"… that shares by name":     {[]dockertest.Container{web, with(side, func(c *dockertest.Container) { c.Mode = "container:shop-web-1" })}, candidates{ids: []string{webID}, commands: []string{command}}, jobID},
+		"the command of the owner":  {[]dockertest.Container{with(web, func(c *dockertest.Container) { c.Command = ours }), with(side, func(c *dockertest.Container) { c.Command = []string{"app"} })}, candidates{ids: []string{webID}, commands: []string{command}}, webID},
+		"the command of both":       {[]dockertest.Container{with(web, func(c *dockertest.Container) { c.Command = ours }), side}, candidates{ids: []string{webID}, commands: []string{command}}, webID},
+		"the command of neither":    {[]dockertest.Container{web, side}, candidates{ids: []string{webID}, commands: []string{"app\x00"}}, webID},
+		"no command can be read":    {[]dockertest.Container{web, side}, candidates{ids: []string{webID}}, webID},
+		"the control group is sure": {[]dockertest.Container{web, side}, candidates{ids: []string{webID}, certain: []string{webID}, commands: []string{command}}, webID},
+		"an outsider's command":     {[]dockertest.Container{web, with(side, func(c *dockertest.Container) { c.Mode = "" })}, candidates{ids: []string{webID}, commands: []string{command}}, webID},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				put(e, tt.containers...)
+				c := clientOf(t, e, Options{})
+				c.index.setCandidates(func() candidates { return tt.candidates })
+				d, err := c.Refresh(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if self := d.Self(); self == nil || self.ID != tt.want {
+					t.Errorf("got %v, want %s", self, tt.want)
+				}
+			})
+		})
+	}
 }

@@ -86,23 +86,49 @@ func (x *index) settle(containers []*local.Container) {
 
 // findSelf looks for our own container among those that the engine knows.
 func (x *index) findSelf() {
-	if x.self != "" {
+	for _, maybe := range x.maybeSelf.ids {
+		id := x.only(maybe)
+		if id == "" {
+			continue
+		}
+		if !slices.Contains(x.maybeSelf.certain, maybe) {
+			id = x.amongSharers(id)
+		}
+		x.self = id
 		return
 	}
-	for _, maybe := range x.maybeSelf {
-		if x.entries[maybe] != nil {
-			x.self = maybe
-			return
-		}
-		var found []string
-		for id := range x.entries {
-			if strings.HasPrefix(id, maybe) {
-				found = append(found, id)
-			}
-		}
-		if len(found) == 1 {
-			x.self = found[0]
-			return
+}
+
+// only returns the only id that begins like this.
+func (x *index) only(begin string) string {
+	if x.entries[begin] != nil {
+		return begin
+	}
+	var found []string
+	for id := range x.entries {
+		if strings.HasPrefix(id, begin) {
+			found = append(found, id)
 		}
 	}
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
+}
+
+// amongSharers returns which of the containers in the network namespace of one
+// is our own: all of them have the hostname and the files of the one that owns
+// it. Only their commands tell them apart; in doubt it is the owner.
+func (x *index) amongSharers(owner string) string {
+	var found []string
+	for id, e := range x.entries {
+		inside := id == owner || e.container != nil && x.shared(e.container).SharesWith == owner
+		if inside && slices.Contains(x.maybeSelf.commands, e.command) {
+			found = append(found, id)
+		}
+	}
+	if len(found) != 1 {
+		return owner
+	}
+	return found[0]
 }

@@ -176,6 +176,37 @@ func TestStats(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a stream that breaks off leaves no old sample, and is opened again", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			containers := []*local.Container{find(t, c, webID)}
+			c.Stats(t.Context(), containers)
+			time.Sleep(1500 * time.Millisecond)
+			e.Fail(500)
+			e.CutStats()
+			synctest.Wait()
+			begin, tries := time.Now(), e.Count("GET /containers/"+webID+"/stats")
+			if got := c.Stats(t.Context(), containers); len(got) != 0 || time.Since(begin) != 0 {
+				t.Errorf("got %d samples in %v, want none at once", len(got), time.Since(begin))
+			}
+			time.Sleep(10 * statsRetry)
+			synctest.Wait()
+			if n := e.Count("GET /containers/"+webID+"/stats") - tries; n < 9 || n > 10 {
+				t.Errorf("tries in ten seconds: got %d, want 10", n)
+			}
+			e.Mend()
+			time.Sleep(statsRetry + 1500*time.Millisecond)
+			begin = time.Now()
+			got := c.Stats(t.Context(), containers)
+			if len(got) != 1 || time.Since(begin) != 0 {
+				t.Fatalf("got %d samples in %v, want 1 at once", len(got), time.Since(begin))
+			}
+			if got[webID].Rates != nil {
+				t.Errorf("rates over the gap: got %+v, want none", got[webID].Rates)
+			}
+		})
+	})
 	t.Run("a container that does not exist has no entry", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			c := follow(t, e)

@@ -88,15 +88,15 @@ func newIntrospectedTask(t *local.Task) introspectedTask {
 		if cmp.Or(c.Type, typeNormal) != typeNormal {
 			continue
 		}
-		shown := introspectedContainer{
+		container := introspectedContainer{
 			DockerID: t.ContainerID(c), DockerName: dockerName(t, c), Name: c.Name, Image: c.Image, ImageID: c.ImageID,
 			CreatedAt: timestamp(c.CreatedAt), StartedAt: timestamp(c.StartedAt),
-			Ports: withoutHostIP(newPorts(t, c)), Volumes: newVolumes(c.Volumes), RestartCount: c.RestartCount,
+			Ports: withoutHostIP(newPorts(t, c)), Volumes: newVolumes(c), RestartCount: c.RestartCount,
 		}
 		if t.NetworkModeOf(c) == local.AWSVPC {
-			shown.Networks = newNetworksV2(t, c)
+			container.Networks = newNetworksV2(t, c)
 		}
-		doc.Containers = append(doc.Containers, shown)
+		doc.Containers = append(doc.Containers, container)
 	}
 	return doc
 }

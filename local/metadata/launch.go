@@ -127,15 +127,15 @@ func newContainerLimits(t *local.Task, c *local.Container) limits {
 func newPorts(t *local.Task, c *local.Container) []port {
 	var list []port
 	for _, p := range c.Ports {
-		shown := port{ContainerPort: p.Container, Protocol: p.Protocol, HostPort: p.Host, HostIP: p.HostIP}
+		bound := port{ContainerPort: p.Container, Protocol: p.Protocol, HostPort: p.Host, HostIP: p.HostIP}
 		if t.NetworkModeOf(c) == local.AWSVPC {
-			shown.HostPort = p.Container
+			bound.HostPort = p.Container
 		}
 		if onFargate(t) {
-			shown.HostIP = ""
+			bound.HostIP = ""
 		}
-		if !slices.Contains(list, shown) {
-			list = append(list, shown)
+		if !slices.Contains(list, bound) {
+			list = append(list, bound)
 		}
 	}
 	return list

@@ -61,7 +61,7 @@ func (r *Renderer) Container(v Version, t *local.Task, c *local.Container) ([]by
 	if err != nil {
 		return nil, fmt.Errorf("render container %s: %w", c.ID, err)
 	}
-	if body, err = r.container.apply(body); err != nil {
+	if body, err = r.container.apply(body, orderOf(containerOrder, v)); err != nil {
 		return nil, fmt.Errorf("override container %s: %w", c.ID, err)
 	}
 	return body, nil
@@ -83,10 +83,10 @@ func (r *Renderer) Task(v Version, t *local.Task, withTags bool) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("render task %s: %w", t.Name, err)
 	}
-	if body, err = r.container.applyEach(body, "Containers"); err != nil {
+	if body, err = r.container.applyEach(body, "Containers", orderOf(containerOrder, v)); err != nil {
 		return nil, fmt.Errorf("override containers of task %s: %w", t.Name, err)
 	}
-	if body, err = r.task.apply(body); err != nil {
+	if body, err = r.task.apply(body, orderOf(taskOrder, v)); err != nil {
 		return nil, fmt.Errorf("override task %s: %w", t.Name, err)
 	}
 	return body, nil

@@ -413,6 +413,44 @@ func TestStatuses(t *testing.T) {
 	})
 }
 
+// TestPauseContainers compares with the pause container in the agent's example
+// of a task of version 2: its statuses, and neither image id nor volumes.
+func TestPauseContainers(t *testing.T) {
+	t.Parallel()
+	pause := func(kind string, change ...func(*local.Container)) *local.Container {
+		c := redis(append([]func(*local.Container){func(c *local.Container) {
+			c.ID, c.Type, c.RestartCount = "e0bf83fbae25a5a6f58f7959b78e0e25b276267ff6d9d06dd39b2bcec0f90640", kind, nil
+			c.Name, c.DockerName, c.Image = "~internal~ecs~pause", "ecs-shop-7-internalecspause-e6d0a1b2c3d4e5f60700", "amazon/amazon-ecs-pause:0.1.0"
+			c.CreatedAt, c.StartedAt = at("2026-06-30T17:01:56.20114Z"), at("2026-06-30T17:01:56.990871655Z")
+			c.Networks = []local.Network{{Name: "vpc", IPv4: netip.MustParseAddr("10.0.2.57")}}
+		}}, change...)...)
+		return c
+	}
+	r, ok := New(Options{}), must(t)
+	tk := task(pause("CNI_PAUSE"), web())
+	tk.NetworkMode = local.AWSVPC
+	same(t, ok(r.Container(V2, tk, tk.Containers[0])), read(t, "agent-v2-pause.json"))
+	for _, kind := range []string{"CNI_PAUSE", "NAMESPACE_PAUSE"} {
+		for state, want := range map[local.State]string{
+			local.Created: `"DesiredStatus":"RESOURCES_PROVISIONED","KnownStatus":"CREATED"`,
+			local.Running: `"DesiredStatus":"RESOURCES_PROVISIONED","KnownStatus":"RESOURCES_PROVISIONED"`,
+			local.Exited:  `"DesiredStatus":"RESOURCES_PROVISIONED","KnownStatus":"STOPPED"`,
+		} {
+			tk := task(pause(kind, func(c *local.Container) { c.State = state }), web())
+			if body := string(ok(r.Container(V4, tk, tk.Containers[0]))); !strings.Contains(body, want) {
+				t.Errorf("%s, %s: got %s, want %s in it", kind, state, body, want)
+			}
+			if body := string(ok(r.Task(V4, tk, false))); !strings.Contains(body, `"Revision":"7","DesiredStatus":"RUNNING","KnownStatus":"RUNNING"`) {
+				t.Errorf("%s, %s: the task is not running: %s", kind, state, body)
+			}
+		}
+	}
+	ended := task(pause("CNI_PAUSE", stopped))
+	if body, want := string(ok(r.Container(V4, ended, ended.Containers[0]))), `"DesiredStatus":"STOPPED","KnownStatus":"STOPPED"`; !strings.Contains(body, want) {
+		t.Errorf("with its task: got %s, want %s in it", body, want)
+	}
+}
+
 func TestContainerARN(t *testing.T) {
 	t.Parallel()
 	const eid = "0d6b2f0c-51a7-4a0e-9d7d-6a4f3d1c9b21"

@@ -17,9 +17,10 @@ import (
 // https://github.com/awslabs/amazon-ecs-local-container-endpoints.
 //
 // It works like a JSON merge patch (RFC 7396) that keeps the order: a key that
-// the document has stays where it is and gets the new value, a new key comes
-// at the end. Objects are merged key by key, everything else is replaced as a
-// whole, and null removes. Values are written as they stand in the file.
+// the document has stays where it is and gets the new value, a key that the
+// agent knows comes where the agent has it, any other at the end. Objects are
+// merged key by key, everything else is replaced as a whole, and null removes.
+// Values are written as they stand in the file.
 type Overrides struct{ patch object }
 
 // ParseOverrides reads a file's content. Whatever is wrong with it is an
@@ -32,8 +33,30 @@ func ParseOverrides(file string, data []byte) (*Overrides, error) {
 	return &Overrides{patch: patch}, nil
 }
 
-// apply returns the document with the overrides.
-func (o *Overrides) apply(doc []byte) ([]byte, error) {
+// The keys of the agent's documents, in its order.
+var (
+	taskHeadOrder      = []string{"Cluster", "TaskARN", "Family", "Revision", "DesiredStatus", "KnownStatus"}
+	taskMiddleOrder    = []string{"Limits", "PullStartedAt", "PullStoppedAt", "ExecutionStoppedAt", "AvailabilityZone", "TaskTags", "ContainerInstanceTags"}
+	containerHeadOrder = []string{"DockerId", "Name", "DockerName", "Image", "ImageID", "Ports", "Labels", "DesiredStatus", "KnownStatus", "ExitCode", "Limits",
+		"CreatedAt", "StartedAt", "FinishedAt", "Type"}
+
+	taskOrder = map[Version][]string{
+		V3: slices.Concat(taskHeadOrder, []string{"Containers"}, taskMiddleOrder),
+		V4: slices.Concat(taskHeadOrder, taskMiddleOrder, []string{"LaunchType", "Errors", "Containers", "VPCID", "ServiceName", "Group", "ClockDrift",
+			"EphemeralStorageMetrics", "FaultInjectionEnabled", "AvailabilityZoneID"}),
+	}
+	containerOrder = map[Version][]string{
+		V3: slices.Concat(containerHeadOrder, []string{"Networks", "Health", "Volumes"}),
+		V4: slices.Concat(containerHeadOrder, []string{"Health", "Volumes", "LogDriver", "LogOptions", "ContainerARN", "Networks", "Snapshotter", "RestartCount"}),
+	}
+)
+
+// orderOf returns the order of a version; 2 and 3 have the same.
+func orderOf(orders map[Version][]string, v Version) []string { return orders[max(v, V3)] }
+
+// apply returns the document, whose keys the agent has in that order, with the
+// overrides.
+func (o *Overrides) apply(doc []byte, order []string) ([]byte, error) {
 	if o == nil || len(o.patch) == 0 {
 		return doc, nil
 	}
@@ -41,12 +64,33 @@ func (o *Overrides) apply(doc []byte) ([]byte, error) {
 	if fault != nil {
 		return nil, errors.New(fault.reason)
 	}
-	return merge(target, o.patch).append(nil), nil
+	return merge(slices.Clone(target), o.patch).arrange(target, order).append(nil), nil
+}
+
+// arrange moves the members that before does not have to where the order has
+// them: before the first member that comes later. What the order does not have
+// comes last.
+func (o object) arrange(before object, order []string) object {
+	arranged := make(object, 0, len(o))
+	for _, m := range o {
+		at := len(arranged)
+		if rank := slices.Index(order, m.name); rank >= 0 && before.index(m.name) < 0 {
+			later := func(other member) bool {
+				i := slices.Index(order, other.name)
+				return i > rank || i < 0
+			}
+			if i := slices.IndexFunc(arranged, later); i >= 0 {
+				at = i
+			}
+		}
+		arranged = slices.Insert(arranged, at, m)
+	}
+	return arranged
 }
 
 // applyEach returns the document with the overrides in each object of the
 // list that it has under key.
-func (o *Overrides) applyEach(doc []byte, key string) ([]byte, error) {
+func (o *Overrides) applyEach(doc []byte, key string, order []string) ([]byte, error) {
 	if o == nil || len(o.patch) == 0 {
 		return doc, nil
 	}
@@ -64,7 +108,7 @@ func (o *Overrides) applyEach(doc []byte, key string) ([]byte, error) {
 	}
 	each := []byte{'['}
 	for n, element := range list {
-		merged, err := o.apply(element)
+		merged, err := o.apply(element, order)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ecs-local/ecs-local/local"
 )
 
@@ -41,7 +43,7 @@ func TestOverrides(t *testing.T) {
 			t.Parallel()
 			o := overrides(t, test.patch)
 			for range 2 { // the second time shows whether the first changed the overrides
-				if got := string(must(t)(o.apply([]byte(doc)))); got != test.want {
+				if got := string(must(t)(o.apply([]byte(doc), nil))); got != test.want {
 					t.Errorf("got  %s\nwant %s", got, test.want)
 				}
 			}
@@ -77,6 +79,40 @@ func TestOverridesOfDocuments(t *testing.T) {
 		golden(t, "overridden-container-"+family, ok(r.Container(v, shop, web())))
 		golden(t, "overridden-task-"+family, ok(r.Task(v, shop, false)))
 		golden(t, "overridden-empty-task-"+family, ok(r.Task(v, task(), false)))
+	}
+}
+
+// TestOverridesKeepTheAgentsOrder adds keys that the documents lack, and that
+// the agent has.
+func TestOverridesKeepTheAgentsOrder(t *testing.T) {
+	t.Parallel()
+	ok := must(t)
+	r := New(Options{
+		ContainerOverrides: overrides(t, `{"New": 1, "Snapshotter": "soci", "Volumes": [], "ExitCode": 3, "Ports": [], "Name": "cats"}`),
+		TaskOverrides:      overrides(t, `{"New": 1, "Group": "family:shop", "Errors": [], "PullStoppedAt": "2026-06-30T17:02:03Z", "PullStartedAt": "2026-06-30T17:01:58Z", "Limits": null}`),
+	})
+	shop := task(web(func(c *local.Container) { c.Ports = nil }))
+	for v, want := range map[Version][2]string{
+		V2: {`DockerId Name DockerName Image ImageID Ports Labels DesiredStatus KnownStatus ExitCode Limits CreatedAt StartedAt Type Networks Health Volumes New Snapshotter`,
+			`Cluster TaskARN Family Revision DesiredStatus KnownStatus Containers PullStartedAt PullStoppedAt AvailabilityZone New Group Errors`},
+		V3: {`DockerId Name DockerName Image ImageID Ports Labels DesiredStatus KnownStatus ExitCode Limits CreatedAt StartedAt Type Networks Health Volumes New Snapshotter`,
+			`Cluster TaskARN Family Revision DesiredStatus KnownStatus Containers PullStartedAt PullStoppedAt AvailabilityZone New Group Errors`},
+		V4: {`DockerId Name DockerName Image ImageID Ports Labels DesiredStatus KnownStatus ExitCode Limits CreatedAt StartedAt Type Health Volumes LogDriver LogOptions ContainerARN Networks Snapshotter New`,
+			`Cluster TaskARN Family Revision DesiredStatus KnownStatus PullStartedAt PullStoppedAt AvailabilityZone LaunchType Errors Containers VPCID ServiceName Group FaultInjectionEnabled AvailabilityZoneID New`},
+	} {
+		body := ok(r.Task(v, shop, false))
+		var containers []json.RawMessage
+		if err := json.Unmarshal(keys(t, body)["Containers"], &containers); err != nil || len(containers) != 1 {
+			t.Fatalf("version %d: %v in %s", v, err, body)
+		}
+		for _, container := range [][]byte{containers[0], ok(r.Container(v, shop, shop.Containers[0]))} {
+			if diff := cmp.Diff(strings.Fields(want[0]), keyOrder(t, container)); diff != "" {
+				t.Errorf("version %d: keys of a container (-want +got):\n%s", v, diff)
+			}
+		}
+		if diff := cmp.Diff(strings.Fields(want[1]), keyOrder(t, body)); diff != "" {
+			t.Errorf("version %d: keys of a task (-want +got):\n%s", v, diff)
+		}
 	}
 }
 
@@ -159,7 +195,7 @@ func FuzzOverrides(f *testing.F) {
 				if !json.Valid(doc) {
 					t.Fatalf("not JSON: %s", doc)
 				}
-				if again := must(t)(o.apply(doc)); !bytes.Equal(again, doc) {
+				if again := must(t)(o.apply(doc, nil)); !bytes.Equal(again, doc) {
 					t.Fatalf("applied twice:\n%s\n%s", doc, again)
 				}
 				got, fault := parse(doc)

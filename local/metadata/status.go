@@ -13,7 +13,20 @@ const (
 	statusCreated = "CREATED"
 	statusRunning = "RUNNING"
 	statusStopped = "STOPPED"
+	// statusProvisioned is where pause containers rest.
+	statusProvisioned = "RESOURCES_PROVISIONED"
 )
+
+// isPause reports whether a container only holds a namespace for others.
+func isPause(c *local.Container) bool { return c.Type == typePause || c.Type == typeNamespacePause }
+
+// shown is a container's status as documents write it.
+func shown(c *local.Container, status string) string {
+	if status == statusRunning && isPause(c) {
+		return statusProvisioned
+	}
+	return status
+}
 
 // containerStatus is what is known of a container.
 func containerStatus(c *local.Container) string {

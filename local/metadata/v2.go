@@ -58,7 +58,7 @@ func newContainerV2(t *local.Task, c *local.Container) containerV2 {
 		containerHead: newContainerHead(t, c),
 		Networks:      newNetworksV2(t, c),
 		Health:        newHealth(c.Health),
-		Volumes:       newVolumes(c.Volumes),
+		Volumes:       newVolumes(c),
 	}
 	doc.Ports = withoutHostIP(doc.Ports)
 	return doc

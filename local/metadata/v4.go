@@ -102,7 +102,7 @@ func newContainerV4(t *local.Task, c *local.Container) containerV4 {
 	return containerV4{
 		containerHead: newContainerHead(t, c),
 		Health:        newHealth(c.Health),
-		Volumes:       newVolumes(c.Volumes),
+		Volumes:       newVolumes(c),
 		LogDriver:     c.LogDriver,
 		LogOptions:    c.LogOptions,
 		ContainerARN:  containerARN(t, c),

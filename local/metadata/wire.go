@@ -14,8 +14,9 @@ import (
 
 // The types of containers: all but the agent's own are NORMAL.
 const (
-	typeNormal = "NORMAL"
-	typePause  = "CNI_PAUSE"
+	typeNormal         = "NORMAL"
+	typePause          = "CNI_PAUSE"
+	typeNamespacePause = "NAMESPACE_PAUSE"
 )
 
 // limits is used for tasks (processors, MiB) and containers (CPU units, MiB).
@@ -83,12 +84,15 @@ func newContainerHead(t *local.Task, c *local.Container) containerHead {
 		ImageID:       c.ImageID,
 		Ports:         newPorts(t, c),
 		Labels:        newLabels(t, c),
-		DesiredStatus: desiredContainerStatus(t, c),
-		KnownStatus:   containerStatus(c),
+		DesiredStatus: shown(c, desiredContainerStatus(t, c)),
+		KnownStatus:   shown(c, containerStatus(c)),
 		Limits:        newContainerLimits(t, c),
 		CreatedAt:     timestamp(c.CreatedAt),
 		StartedAt:     timestamp(c.StartedAt),
 		Type:          cmp.Or(c.Type, typeNormal),
+	}
+	if isPause(c) {
+		h.ImageID = "" // the agent does not pull it
 	}
 	if ended(c) {
 		code := c.ExitCode
@@ -121,9 +125,13 @@ func newLabels(t *local.Task, c *local.Container) map[string]string {
 	return labels
 }
 
-func newVolumes(volumes []local.Volume) []volume {
+// newVolumes lists the mounts, but those of pause containers, as the agent does.
+func newVolumes(c *local.Container) []volume {
+	if isPause(c) {
+		return nil
+	}
 	var list []volume
-	for _, v := range volumes {
+	for _, v := range c.Volumes {
 		list = append(list, volume{DockerName: v.Name, Source: v.Source, Destination: v.Destination})
 	}
 	return list

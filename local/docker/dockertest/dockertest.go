@@ -38,6 +38,7 @@ type Engine struct {
 	failing  int  // status of all answers
 	breaks   chan struct{}
 	stats    map[string]int // open stats streams by container id
+	cuts     chan struct{}  // closed when all stats streams end
 	conns    int            // open connections of Dialer
 	ticks    int64
 }
@@ -61,6 +62,8 @@ type Container struct {
 	StartedAt time.Time // 2026-11-21 08:00 UTC when zero
 	Health    string    // healthy, unhealthy, starting; empty without a check
 	Mode      string    // network mode; the first network when empty
+	Memory    int64     // limit in bytes
+	Command   []string
 }
 
 // ID returns a container id that begins with these hex digits.
@@ -68,7 +71,7 @@ func ID(begin string) string { return begin + strings.Repeat("0", 64-len(begin))
 
 // New returns an engine without containers.
 func New(t testing.TB) *Engine {
-	return &Engine{t: t, hosts: map[string]*container{}, streams: map[chan []byte]filter{}, breaks: make(chan struct{}), stats: map[string]int{}}
+	return &Engine{t: t, hosts: map[string]*container{}, streams: map[chan []byte]filter{}, breaks: make(chan struct{}), cuts: make(chan struct{}), stats: map[string]int{}}
 }
 
 // Listen serves the engine on loopback until the test ends, and returns its
@@ -260,6 +263,14 @@ func (e *Engine) Break() {
 	e.broken = true
 	close(e.breaks)
 	e.breaks = make(chan struct{})
+}
+
+// CutStats ends all stats streams.
+func (e *Engine) CutStats() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.cuts)
+	e.cuts = make(chan struct{})
 }
 
 // Mend is the end of Break and Fail.
@@ -486,7 +497,7 @@ func (e *Engine) serveStats(w http.ResponseWriter, r *http.Request, id string) {
 		running, ended = h.running, h.ended
 	}
 	e.stats[id]++
-	every := e.SampleEvery
+	every, cuts := e.SampleEvery, e.cuts
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
@@ -504,6 +515,8 @@ func (e *Engine) serveStats(w http.ResponseWriter, r *http.Request, id string) {
 	for n := 1; ; n++ {
 		select {
 		case <-time.After(every):
+		case <-cuts:
+			return
 		case <-r.Context().Done():
 			return
 		}
@@ -562,9 +575,11 @@ func (c Container) described() json.RawMessage {
 			mode = name
 		}
 	}
+	command := append(slices.Clone(c.Command), "")
 	raw, err := json.Marshal(map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "Created": "2026-11-21T07:59:59Z", "State": status, "Config": config,
-		"HostConfig":      map[string]any{"NetworkMode": mode},
+		"Path": command[0], "Args": slices.DeleteFunc(command[1:], func(s string) bool { return s == "" }),
+		"HostConfig":      map[string]any{"NetworkMode": mode, "Memory": c.Memory},
 		"NetworkSettings": map[string]any{"Networks": c.networks()},
 	})
 	if err != nil {
