@@ -111,13 +111,14 @@ func (s *server) logRequest(r *http.Request, rec record, status int, begun time.
 // would look up, for every line, which line of code it was called from.
 func logRequest(log *slog.Logger, r *http.Request, rec record, status int, begun time.Time, err error) {
 	level := slog.LevelInfo
+	ctx := r.Context()
 	switch {
 	case rec.routine && status == http.StatusOK:
 		level = slog.LevelDebug
+	case ctx.Err() != nil: // the client did not wait for the answer
 	case !rec.routine && status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
-	ctx := r.Context()
 	if !log.Enabled(ctx, level) {
 		return
 	}

@@ -602,6 +602,24 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	}
 }
 
+func TestAClientThatLeavesIsNoErrorInTheLog(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.credentials.err = context.Canceled
+	for _, left := range []bool{false, true} {
+		f.log.Reset()
+		ctx, cancel := context.WithCancel(t.Context())
+		if left {
+			cancel()
+		}
+		f.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/role/app", nil))
+		cancel()
+		if isError := strings.Contains(f.log.String(), `"level":"ERROR"`); isError == left {
+			t.Errorf("the client has left: %t; the log: %s", left, f.log)
+		}
+	}
+}
+
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, "ecs.example.test")
