@@ -2,9 +2,9 @@
 // which containers there are, who has which address, and what they use.
 //
 // It asks the engine for its containers once, follows its events from then on,
-// and asks again only about what changed. Of the Docker API it uses ping,
-// version, events, and the list, inspect and stats of containers, nothing
-// else, so that a read-only socket proxy is enough.
+// and asks again only about what changed. Of the Docker API it uses ping, events,
+// and the list, inspect and stats of containers, nothing else, so that a
+// read-only socket proxy is enough.
 // https://docs.docker.com/reference/api/engine/
 package docker
 
@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
 
@@ -148,8 +149,10 @@ func (c *Client) Ping(ctx context.Context) error {
 	}
 	// Ping has no version in its path. Only a request that has one shows
 	// whether the engine still speaks the version that was agreed on.
-	if _, err := c.api.ServerVersion(ctx); err != nil {
-		return c.explain(fmt.Errorf("ask version: %w", err))
+	// The engine takes milliseconds to tell its version, and a list of one
+	// container at once.
+	if _, err := c.api.ContainerList(ctx, container.ListOptions{All: true, Limit: 1}); err != nil {
+		return c.explain(fmt.Errorf("list containers: %w", err))
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 )
 
-const allowed = "GET and HEAD of /_ping, /version, /events, /containers/json, /containers/*/json and /containers/*/stats"
+const allowed = "GET and HEAD of /_ping, /events, /containers/json, /containers/*/json and /containers/*/stats"
 
 // explain turns what the Docker client reports into an error that says what to
 // do about it.

@@ -349,8 +349,6 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/_ping" && (r.Method == http.MethodHead || r.Method == http.MethodGet):
 	case r.Method != http.MethodGet:
 		e.forbid(w, r)
-	case path == "/version":
-		answer(w, map[string]string{"Version": "20.10.24", "ApiVersion": version})
 	case path == "/events":
 		e.serveEvents(w, r)
 	case path == "/containers/json":
