@@ -89,17 +89,18 @@ func settle(section map[string]any) (imds.Config, error) {
 }
 
 // pin writes down what the place of the replay would say otherwise: its
-// AWS_REGION, its session's account.
+// AWS_REGION, unless a zone tells the region, and its session's account.
 func pin(section map[string]any) {
 	i, ok := section["instance"].(map[string]any)
 	if !ok {
 		i = map[string]any{}
 		section["instance"] = i
 	}
-	for key, otherwise := range map[string]string{"region": local.DefaultRegion, "account-id": local.DefaultAccount} {
-		if _, ok := i[key]; !ok {
-			i[key] = otherwise
-		}
+	if i["region"] == nil && i["availability-zone"] == nil {
+		i["region"] = local.DefaultRegion
+	}
+	if i["account-id"] == nil {
+		i["account-id"] = local.DefaultAccount
 	}
 }
 
