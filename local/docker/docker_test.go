@@ -420,6 +420,48 @@ func TestAnAddressIsTakenAwayAtOnce(t *testing.T) {
 	})
 }
 
+func TestANameIsTakenAwayAtOnce(t *testing.T) {
+	named := func(c *Client, name string) string {
+		d, _ := c.Current()
+		found, err := d.Find(local.Caller{}, name)
+		if err != nil {
+			return string(local.CodeOf(err))
+		}
+		return found.Container.ID
+	}
+	bubble(t, func(t *testing.T, e *dockertest.Engine) {
+		worker := with(job, func(c *dockertest.Container) { c.Labels = map[string]string{local.LabelContainerName: "worker"} })
+		put(e, web, worker)
+		c := follow(t, e)
+		for _, id := range []string{webID, jobID} {
+			release := e.Hold(id)
+			defer release()
+		}
+		e.Event("rename", webID, "name", "retired", "oldName", "/shop-web-1")
+		e.Event("rename", jobID, "name", "former", "oldName", "/job")
+		synctest.Wait()
+		if got := named(c, "shop-web-1"); got != "NotFound" {
+			t.Errorf("who is shop-web-1: got %s, want NotFound", got)
+		}
+		if got := named(c, "retired"); got != webID {
+			t.Errorf("who is retired: got %s, want web", got)
+		}
+		if got := find(t, c, webID).Name; got != "retired" {
+			t.Errorf("name in the task definition: got %s, want retired", got)
+		}
+		if got := find(t, c, jobID).Name; got != "worker" {
+			t.Errorf("name in the task definition, by label: got %s, want worker", got)
+		}
+
+		e.Put(with(redis, func(c *dockertest.Container) { c.Name = "shop-web-1" }))
+		e.Event("create", redisID, "name", "shop-web-1")
+		settle()
+		if got := named(c, "shop-web-1"); got != redisID {
+			t.Errorf("who is shop-web-1 now: got %s, want the one that was created under this name", got)
+		}
+	})
+}
+
 func TestTwoContainersClaimOneAddress(t *testing.T) {
 	t.Run("the newer has it, and both are asked about", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {

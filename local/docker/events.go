@@ -10,8 +10,9 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 )
 
-// event takes in one event. It reports whether an address may have become
-// another container's, so that the snapshot must change before anything else.
+// event takes in one event. It reports whether an address or a name may have
+// become another container's, so that the snapshot must change before anything
+// else.
 func (x *index) event(m *events.Message) (urgent bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -40,7 +41,15 @@ func (x *index) containerEvent(m *events.Message) (urgent bool) {
 		}
 		x.enqueue(id, e)
 		return true
-	case events.ActionCreate, events.ActionStart, events.ActionRename, events.ActionUpdate,
+	case events.ActionRename:
+		e := x.touch(id)
+		e.removed = e.touched
+		if name := m.Actor.Attributes["name"]; e.container != nil && name != "" {
+			e.container = renamed(e.container, name)
+		}
+		x.enqueue(id, e)
+		return true
+	case events.ActionCreate, events.ActionStart, events.ActionUpdate,
 		events.ActionHealthStatus, events.ActionPause, events.ActionUnPause:
 		x.enqueue(id, x.touch(id))
 	}
@@ -79,4 +88,12 @@ func ended(c *local.Container, m *events.Message) *local.Container {
 		c.ExitCode = code
 	}
 	return c
+}
+
+// renamed returns the container under another name.
+func renamed(c *local.Container, name string) *local.Container {
+	changed := *c
+	changed.DockerName = strings.TrimPrefix(name, "/")
+	changed.Name = nameOf(c.Labels, changed.DockerName)
+	return &changed
 }

@@ -17,8 +17,8 @@ import (
 // question:
 //
 //   - an answer gives way to one that was asked for later
-//   - an answer gives way to an event that took an address away after the
-//     question, because the address may be another container's by now
+//   - an answer gives way to an event that took an address or a name away
+//     after the question, because it may be another container's by now
 //   - any event after the question makes the container worth asking about again
 type index struct {
 	directory atomic.Pointer[local.Directory]
@@ -46,7 +46,7 @@ type entry struct {
 	command   string           // as commandOf writes it
 	asked     uint64           // when the description was asked for
 	touched   uint64           // the last event or list that said something new
-	removed   uint64           // the last time that an address was taken away
+	removed   uint64           // the last time that an address or a name was taken away
 	queued    bool
 	asking    int // workers that are asking about it now
 }

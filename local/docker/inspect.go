@@ -35,7 +35,7 @@ func containerOf(id string, r *container.InspectResponse, before *local.Containe
 		Labels:     config.Labels,
 		Project:    config.Labels[local.LabelComposeProject],
 		Service:    config.Labels[local.LabelComposeService],
-		Name:       cmp.Or(config.Labels[local.LabelContainerName], config.Labels[local.LabelComposeService], name),
+		Name:       nameOf(config.Labels, name),
 		Type:       cmp.Or(config.Labels[local.LabelType], "NORMAL"),
 		Image:      config.Image,
 		ImageID:    base.Image,
@@ -70,6 +70,11 @@ func containerOf(id string, r *container.InspectResponse, before *local.Containe
 		c.RestartCount = &count
 	}
 	return c
+}
+
+// nameOf returns what the task definition would call a container.
+func nameOf(labels map[string]string, dockerName string) string {
+	return cmp.Or(labels[local.LabelContainerName], labels[local.LabelComposeService], dockerName)
 }
 
 // parts returns the parts of a description, empty ones for those it lacks.

@@ -385,6 +385,19 @@ func TestAnswersInTheWrongOrder(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a question from before a new name does not bring the old one back", func(t *testing.T) {
+		t.Parallel()
+		x := newIndex(local.Facts{}, "")
+		x.touch(webID)
+		x.described(webID, x.tick(), description("old"))
+		at := x.tick()
+		x.event(&events.Message{Type: events.ContainerEventType, Action: events.ActionRename,
+			Actor: events.Actor{ID: webID, Attributes: map[string]string{"name": "new", "oldName": "/old"}}})
+		x.described(webID, at, description("old"))
+		if got := name(x); got != "new" {
+			t.Errorf("got %s, want new", got)
+		}
+	})
 	t.Run("a question from before a container was removed is void, even when an old list names it", func(t *testing.T) {
 		t.Parallel()
 		x := newIndex(local.Facts{}, "")
