@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -25,6 +27,9 @@ const (
 	// refreshRounds is how often a refresh asks again about containers to
 	// which something happened while it asked.
 	refreshRounds = 3
+	// refreshTries is how often a refresh begins anew because its connection
+	// broke off.
+	refreshTries = 3
 )
 
 // questions makes callers of Refresh share what they ask the engine. One
@@ -137,10 +142,27 @@ func (c *Client) answer(q *question) {
 	}
 }
 
-// refresh asks the engine. dead reports that it could not be asked at all.
+// refresh asks the engine. dead reports that it could not be asked at all. A
+// connection that broke off does not mean that: an engine that answers on
+// another one is there, and may have given an address away meanwhile.
 func (c *Client) refresh() (directory *local.Directory, dead bool, err error) {
 	ctx, cancel := context.WithTimeout(c.alive, refreshTimeout)
 	defer cancel()
+	for range refreshTries {
+		directory, dead, err = c.tryRefresh(ctx)
+		if !brokeOff(err) {
+			break
+		}
+	}
+	return directory, dead, err
+}
+
+// brokeOff reports whether a connection ended before the answer did.
+func brokeOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+func (c *Client) tryRefresh(ctx context.Context) (directory *local.Directory, dead bool, err error) {
 	if err := c.ready(ctx); err != nil {
 		return nil, true, err
 	}

@@ -113,6 +113,27 @@ func TestRefresh(t *testing.T) {
 			}
 		})
 	})
+	t.Run("asks again when the connection breaks off", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Break()
+			e.Remove(webID)
+			e.Put(with(job, func(c *dockertest.Container) { c.Networks = map[string]string{"front": "10.0.0.2"} }))
+			e.CutLists(refreshTries - 1)
+			d, err := c.Refresh(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := who(d, "10.0.0.2"); got != "job" {
+				t.Errorf("who has the address now: got %s, want job", got)
+			}
+			e.CutLists(refreshTries)
+			if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable {
+				t.Errorf("when it breaks off each time: got error %v, want Unavailable", err)
+			}
+		})
+	})
 	t.Run("one that vanishes meanwhile is no error", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)

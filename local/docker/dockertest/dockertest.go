@@ -36,6 +36,7 @@ type Engine struct {
 	requests []string
 	broken   bool // events are refused
 	failing  int  // status of all answers
+	cutLists int  // that many lists end in the middle
 	breaks   chan struct{}
 	stats    map[string]int // open stats streams by container id
 	cuts     chan struct{}  // closed when all stats streams end
@@ -273,6 +274,13 @@ func (e *Engine) CutStats() {
 	e.cuts = make(chan struct{})
 }
 
+// CutLists makes the next lists end in the middle, as many as that.
+func (e *Engine) CutLists(count int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cutLists = count
+}
+
 // Mend is the end of Break and Fail.
 func (e *Engine) Mend() {
 	e.mu.Lock()
@@ -383,6 +391,10 @@ func answer(w http.ResponseWriter, document any) {
 
 func (e *Engine) serveList(w http.ResponseWriter) {
 	e.mu.Lock()
+	cut := e.cutLists > 0
+	if cut {
+		e.cutLists--
+	}
 	list := []any{}
 	for _, h := range e.hosts {
 		if h.listed != nil {
@@ -390,6 +402,11 @@ func (e *Engine) serveList(w http.ResponseWriter) {
 		}
 	}
 	e.mu.Unlock()
+	if cut {
+		_, _ = w.Write([]byte("["))
+		flush(w)
+		panic(http.ErrAbortHandler)
+	}
 	answer(w, list)
 }
 
