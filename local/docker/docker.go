@@ -189,7 +189,10 @@ func (c *Client) ready(ctx context.Context) error {
 // synced is false before the first complete answer of the engine and while the
 // event stream is broken: then it may be out of date.
 func (c *Client) Current() (directory *local.Directory, synced bool) {
-	return c.index.latest(), c.outage.Load() == nil
+	// In this order: a snapshot from before an outage that ends at this moment
+	// would count as one from after it.
+	synced = c.outage.Load() == nil
+	return c.index.latest(), synced
 }
 
 // SetFacts replaces what the configuration says about tasks.

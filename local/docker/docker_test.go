@@ -2,8 +2,10 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -665,6 +667,40 @@ func TestTheStreamBreaks(t *testing.T) {
 			wantWho(t, c, "10.0.0.3", "shop-redis-1")
 		})
 	})
+}
+
+// What was known before an outage never counts as known after it.
+func TestASnapshotIsInStepOrNot(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const outages, readers = 5_000, 8
+	var began atomic.Int64
+	var over atomic.Bool
+	go func() {
+		defer over.Store(true)
+		for i := range outages {
+			c.lost(errors.New("out of order"))
+			began.Store(int64(i))
+			c.SetFacts(local.Facts{Cluster: strconv.Itoa(i)})
+			c.outage.Store(nil)
+		}
+	}()
+	var reading sync.WaitGroup
+	for range readers {
+		reading.Go(func() {
+			for !over.Load() && !t.Failed() {
+				least := began.Load()
+				d, synced := c.Current()
+				if got, _ := strconv.ParseInt(d.Instance().Cluster, 10, 64); synced && got < least {
+					t.Errorf("a snapshot from before outage %d is said to be in step: it is that of outage %d", least, got)
+				}
+			}
+		})
+	}
+	reading.Wait()
 }
 
 // The engine fails the test on any request but these; here is that they are
