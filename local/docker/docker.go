@@ -2,7 +2,8 @@
 // which containers there are, who has which address, and what they use.
 //
 // It asks the engine for its containers once, follows its events from then on,
-// and asks again only about what changed. Of the Docker API it uses ping, events,
+// and asks again only about what changed. Now and then it looks at the list
+// whether the events still tell all. Of the Docker API it uses ping, events,
 // and the list, inspect and stats of containers, nothing else, so that a
 // read-only socket proxy is enough.
 // https://docs.docker.com/reference/api/engine/

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -498,8 +499,8 @@ func TestTwoContainersClaimOneAddress(t *testing.T) {
 			c := follow(t, e)
 			time.Sleep(time.Hour)
 			wantWho(t, c, "10.0.0.2", "job") // all started at once: the greatest id
-			if got := e.Count("GET /containers/"); got > 1+3*3 {
-				t.Errorf("requests about three containers: got %d", got)
+			if got := e.Count("GET /containers/") - e.Count("GET /containers/json"); got > 3*3 {
+				t.Errorf("questions about three containers: got %d", got)
 			}
 		})
 	})
@@ -665,6 +666,135 @@ func TestTheStreamBreaks(t *testing.T) {
 			time.Sleep(describeRetry)
 			settle()
 			wantWho(t, c, "10.0.0.3", "shop-redis-1")
+		})
+	})
+}
+
+// An event stream can fall silent without an end: the engine drops events for
+// those who are too slow, and a proxy can forget what is behind it.
+func TestEventsStayAway(t *testing.T) {
+	t.Parallel()
+	heir := with(job, func(c *dockertest.Container) { c.Networks = map[string]string{"front": "10.0.0.2"} })
+	wantStreams := func(t *testing.T, e *dockertest.Engine, c *Client, want int) {
+		t.Helper()
+		if got := e.Count("GET /events"); got != want {
+			t.Errorf("event streams so far: got %d, want %d", got, want)
+		}
+		if err := c.Status(); err != nil {
+			t.Errorf("Status: got %v, want nil", err)
+		}
+	}
+	for name, happens := range map[string]func(e *dockertest.Engine){
+		"one is gone":   func(e *dockertest.Engine) { e.Remove(webID); e.Put(heir) },
+		"one has ended": func(e *dockertest.Engine) { e.Put(with(web, in("exited"))); e.Put(heir) },
+		"one has another address": func(e *dockertest.Engine) {
+			e.Put(with(web, func(c *dockertest.Container) { c.Networks = map[string]string{"front": "10.0.0.9"} }))
+			e.Put(heir)
+		},
+	} {
+		t.Run("and "+name+", whose address another has", func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				put(e, web)
+				c := follow(t, e)
+				happens(e)
+				time.Sleep(auditEvery)
+				settle()
+				wantWho(t, c, "10.0.0.2", "job")
+				time.Sleep(auditPatience + shortestBackoff)
+				settle()
+				wantStreams(t, e, c, 2) // the silent one was given up
+				wantWho(t, c, "10.0.0.2", "job")
+			})
+		})
+	}
+	t.Run("and one has another name", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Put(with(web, func(c *dockertest.Container) { c.Name = "renamed" }))
+			time.Sleep(auditEvery)
+			settle()
+			wantWho(t, c, "10.0.0.2", "renamed")
+			time.Sleep(auditPatience + shortestBackoff)
+			settle()
+			wantStreams(t, e, c, 2)
+		})
+	})
+	t.Run("and the status says so", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Put(job)
+			time.Sleep(auditEvery + auditPatience)
+			settle()
+			if err := c.Status(); local.CodeOf(err) != local.Unavailable || !strings.Contains(local.MessageOf(err), "no event of what happened to the container "+jobID[:12]) {
+				t.Errorf("Status: got %v", err)
+			}
+		})
+	})
+	t.Run("no, they are only late", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, redis)
+			c := follow(t, e)
+			e.Put(job)
+			e.Remove(webID)
+			e.Put(with(redis, in("exited")))
+			time.Sleep(auditEvery)
+			settle()
+			e.Event("create", jobID, "name", "job")
+			e.Event("destroy", webID)
+			e.NetworkEvent("disconnect", "front", redisID)
+			time.Sleep(2 * auditEvery)
+			settle()
+			wantStreams(t, e, c, 1)
+		})
+	})
+	t.Run("no, nothing happens", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, redis, with(job, in("exited")))
+			c := follow(t, e)
+			before := e.Count("GET /containers/") - e.Count("GET /containers/json")
+			time.Sleep(time.Hour)
+			wantStreams(t, e, c, 1)
+			if got := e.Count("GET /containers/") - e.Count("GET /containers/json"); got != before {
+				t.Errorf("questions about single containers in an hour: got %d, want none", got-before)
+			}
+		})
+	})
+	t.Run("no, the engine's list differs from its descriptions", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			e.PutListed(with(web, func(c *dockertest.Container) { c.Networks = nil }))
+			e.PutListed(job) // described never
+			c := follow(t, e)
+			time.Sleep(time.Minute)
+			settle()
+			wantStreams(t, e, c, 1)
+			wantWho(t, c, "10.0.0.2", "shop-web-1")
+		})
+	})
+	t.Run("no, the engine is busy", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.Fail(500)
+			time.Sleep(time.Minute)
+			wantStreams(t, e, c, 1)
+		})
+	})
+	t.Run("because the connection is dead", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			e.CutLists(1)
+			time.Sleep(auditEvery)
+			settle()
+			if err := c.Status(); local.CodeOf(err) != local.Unavailable {
+				t.Errorf("Status: got %v, want Unavailable", err)
+			}
+			time.Sleep(shortestBackoff)
+			settle()
+			wantStreams(t, e, c, 2)
 		})
 	})
 }

@@ -28,6 +28,7 @@ func (x *index) event(m *events.Message) (urgent bool) {
 
 func (x *index) containerEvent(m *events.Message) (urgent bool) {
 	id := m.Actor.ID
+	delete(x.awaited, id)
 	action, _, _ := strings.Cut(string(m.Action), ":")
 	switch events.Action(action) {
 	case events.ActionDestroy:
@@ -61,6 +62,7 @@ func (x *index) networkEvent(m *events.Message) (urgent bool) {
 	if id == "" {
 		return false
 	}
+	delete(x.awaited, id)
 	switch m.Action {
 	case events.ActionConnect:
 		x.enqueue(id, x.touch(id))

@@ -38,6 +38,10 @@ type index struct {
 	// contested are the claims to an address that another live container
 	// claims too, and that have been asked about for this reason.
 	contested map[claim]bool
+
+	// awaited are the containers whose events are waited for, with what was
+	// known of them: see audit.
+	awaited map[string]*local.Container
 }
 
 // entry is one container. The numbers are ticks.

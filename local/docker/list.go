@@ -24,10 +24,8 @@ func (x *index) listed(at uint64, list []container.Summary, every bool) []string
 		if e != nil && e.asked > at && !e.stale() {
 			continue // described after the list was asked for
 		}
-		if e != nil && e.asked < at {
-			x.strip(e, s)
-		}
-		if e != nil && !every && !e.stale() && settled(e.container, s) {
+		stripped := e != nil && e.asked < at && x.strip(e, s)
+		if e != nil && !every && !stripped && !e.stale() && settled(e.container, s) {
 			continue
 		}
 		x.touch(s.ID)
@@ -45,19 +43,21 @@ func (x *index) listed(at uint64, list []container.Summary, every bool) []string
 	return ids
 }
 
-// strip takes away the addresses that a container does not have any more.
-func (x *index) strip(e *entry, s *container.Summary) {
+// strip takes away the addresses that a container does not have any more, and
+// reports whether there were any.
+func (x *index) strip(e *entry, s *container.Summary) bool {
 	if e.container == nil {
-		return
+		return false
 	}
 	now, before := listedPlaces(s), len(placesOf(e.container))
 	changed := without(e.container, func(p place) bool { return !now[p] })
 	if len(placesOf(changed)) == before {
-		return
+		return false
 	}
 	x.clock++
 	e.removed = x.clock
 	e.container = changed
+	return true
 }
 
 // settled reports whether the list says all there is to know about who has

@@ -93,7 +93,7 @@ func (c *Client) lost(err error) {
 }
 
 // session opens the event stream, reads all containers, and follows the events
-// until something fails. inStep is how long it knew all containers.
+// until something fails or events stay away. inStep is how long it knew all containers.
 func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var background sync.WaitGroup
@@ -112,6 +112,10 @@ func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) 
 	background.Go(func() { sync <- c.readAll(ctx) })
 	retry := time.NewTicker(describeRetry)
 	defer retry.Stop()
+	audit := time.NewTicker(auditEvery)
+	defer audit.Stop()
+	audited := make(chan error, 1)
+	auditing := false
 	var timer <-chan time.Time
 	var since time.Time // when all containers came to be known
 	for {
@@ -132,6 +136,16 @@ func (c *Client) session(ctx context.Context) (inStep time.Duration, err error) 
 			if !since.IsZero() {
 				c.index.requeue()
 			}
+		case <-audit.C:
+			if !since.IsZero() && !auditing {
+				auditing = true
+				background.Go(func() { audited <- c.audit(ctx) })
+			}
+		case err := <-audited:
+			if err != nil {
+				return time.Since(since), cause(ctx, err)
+			}
+			auditing = false
 		case err := <-sync:
 			if err != nil {
 				return 0, cause(ctx, err)
