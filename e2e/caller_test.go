@@ -488,6 +488,28 @@ func TestRestartThatChangesTheAddressIsFollowed(t *testing.T) {
 	}
 }
 
+// As Compose does when it makes a container anew: the old one gets another
+// name, and the new one the old name.
+func TestNameIsAnsweredForWhoHasItNow(t *testing.T) {
+	t.Parallel()
+	c := requireDocker(t)
+	net, _ := newNetwork(t, c)
+	side := startSidecar(t, c, spec{networks: []attachment{{network: net}}})
+	name := unique("heir")
+	before := created(t, c, spec{name: name, cmd: []string{"/probe", "serve"}, networks: []attachment{{network: net}}})
+	for range 15 {
+		if err := c.ContainerRename(within(t, longest), before, unique("retired")); err != nil {
+			t.Fatalf("rename container: %v", err)
+		}
+		heir := created(t, c, spec{name: name, cmd: []string{"/probe", "serve"}, networks: []attachment{{network: net}}})
+		// At once: not even the event need have arrived.
+		if got := document[containerDocument](t, fromHost(t, side.url+"/v4/containers/"+name)).DockerID; got != heir {
+			t.Fatalf("who is %s: got %.12s, want %.12s; %.12s had the name before", name, got, heir, before)
+		}
+		before = heir
+	}
+}
+
 func TestControlListenerAnswersTheHostAndNoContainerOfATask(t *testing.T) {
 	t.Parallel()
 	c := requireDocker(t)
