@@ -405,6 +405,23 @@ func TestAnAddressIsTakenAwayAtOnce(t *testing.T) {
 			})
 		})
 	}
+	t.Run("the end of its owner is shown with what the event says", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			release := e.Hold(webID)
+			defer release()
+			e.Event("die", webID, "exitCode", "3")
+			synctest.Wait()
+			got := find(t, c, webID)
+			if got.State != local.Exited || got.ExitCode != 3 {
+				t.Errorf("got %s with exit code %d, want exited with 3", got.State, got.ExitCode)
+			}
+			if at := got.FinishedAt.Truncate(time.Second); !at.Equal(time.Unix(1795229254, 0)) { // as dockertest sends it
+				t.Errorf("finished at: got %v, want the time of the event", got.FinishedAt)
+			}
+		})
+	})
 	t.Run("the next owner has it", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)
