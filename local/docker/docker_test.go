@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -617,6 +618,28 @@ func TestTheStreamBreaks(t *testing.T) {
 				t.Error("in step with an engine that is out of order")
 			}
 			e.Mend()
+			time.Sleep(longestBackoff)
+			settle()
+			wantWho(t, c, "10.0.0.2", "shop-web-1")
+		})
+	})
+	t.Run("an engine that hangs up while it describes is not in step", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			var mended atomic.Bool
+			e.OnDescribe = func(string) int {
+				if !mended.Load() {
+					panic(http.ErrAbortHandler)
+				}
+				return 0
+			}
+			put(e, web)
+			c := clientOf(t, e, Options{})
+			run(t, c)
+			settle()
+			if _, synced := c.Current(); synced {
+				t.Error("in step with an engine that has described nothing")
+			}
+			mended.Store(true)
 			time.Sleep(longestBackoff)
 			settle()
 			wantWho(t, c, "10.0.0.2", "shop-web-1")

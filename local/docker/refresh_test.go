@@ -78,7 +78,8 @@ func TestRefresh(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			other := dockertest.Container{ID: dockertest.ID("dd"), Name: "other", Networks: map[string]string{"front": "10.0.0.6"}}
 			mover := dockertest.Container{ID: dockertest.ID("ee"), Name: "mover", Networks: map[string]string{"front": "10.0.0.7"}}
-			put(e, web, redis, other, mover)
+			ender := dockertest.Container{ID: dockertest.ID("ff"), Name: "ender", Networks: map[string]string{"front": "10.0.0.9"}}
+			put(e, web, redis, other, mover, ender)
 			c := follow(t, e)
 			e.Remove(redisID)
 			e.Put(with(web, func(c *dockertest.Container) {
@@ -86,6 +87,7 @@ func TestRefresh(t *testing.T) {
 			}))
 			e.Put(with(other, func(c *dockertest.Container) { c.Name = "renamed" }))
 			e.Put(with(mover, func(c *dockertest.Container) { c.Networks = map[string]string{"front": "10.0.0.8"} }))
+			e.Put(with(ender, in("dead")))
 			e.Put(job)
 			if _, err := c.Refresh(t.Context(), nil); err != nil {
 				t.Fatal(err)
@@ -96,6 +98,9 @@ func TestRefresh(t *testing.T) {
 			wantWho(t, c, "10.0.0.6", "renamed")
 			wantWho(t, c, "10.0.0.7", "NotFound")
 			wantWho(t, c, "10.0.0.8", "mover")
+			if got := find(t, c, ender.ID).State; got != local.Dead {
+				t.Errorf("state of the one that ended: got %s, want dead", got)
+			}
 		})
 	})
 	t.Run("works without an event stream, and trusts no list then", func(t *testing.T) {
@@ -121,6 +126,11 @@ func TestRefresh(t *testing.T) {
 			d, err := c.Refresh(t.Context(), nil)
 			if err != nil || len(d.Containers()) != 1 {
 				t.Errorf("got %v, %v, want web alone", d, err)
+			}
+			asked := e.Count("GET /containers/" + jobID)
+			time.Sleep(time.Minute)
+			if n := e.Count("GET /containers/" + jobID); n != asked {
+				t.Errorf("questions about it in the next minute: got %d, want none", n-asked)
 			}
 		})
 	})
