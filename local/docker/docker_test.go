@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -300,16 +301,18 @@ func TestFollow(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a network shared by name is shown by id", func(t *testing.T) {
-		bubble(t, func(t *testing.T, e *dockertest.Engine) {
-			side := dockertest.Container{ID: jobID, Name: "side", Mode: "container:shop-web-1"}
-			put(e, web, side)
-			c := follow(t, e)
-			if got := find(t, c, jobID).SharesWith; got != webID {
-				t.Errorf("SharesWith: got %q, want the id of web", got)
-			}
+	for with, want := range map[string]string{"shop-web-1": webID, webID[:12]: webID, webID: webID, "one-that-is-gone": ""} {
+		t.Run("the network shared with "+with+" is shown by id", func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				side := dockertest.Container{ID: jobID, Name: "side", Mode: "container:" + with}
+				put(e, web, side)
+				c := follow(t, e)
+				if got := find(t, c, jobID).SharesWith; got != want {
+					t.Errorf("SharesWith: got %q, want %q", got, want)
+				}
+			})
 		})
-	})
+	}
 	t.Run("new facts count at once", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)
@@ -376,8 +379,8 @@ func TestFollow(t *testing.T) {
 			if n := e.Connections(); n != 0 {
 				t.Errorf("open connections: got %d, want 0", n)
 			}
-			if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable {
-				t.Errorf("Refresh afterwards: got %v, want Unavailable", err)
+			if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable || !strings.Contains(err.Error(), "shutting down") {
+				t.Errorf("Refresh afterwards: got %v, want Unavailable, since all shuts down", err)
 			}
 			if got := c.Stats(t.Context(), []*local.Container{find(t, c, webID)}); len(got) != 0 {
 				t.Errorf("Stats afterwards: got %v, want none", got)
@@ -605,6 +608,24 @@ func TestTheStreamBreaks(t *testing.T) {
 			if err := c.Status(); err != nil {
 				t.Errorf("Status: got %v, want nil", err)
 			}
+			// An engine that comes and goes is tried no more often for that,
+			// until it has been there for longer than the longest pause.
+			breakOff := func() {
+				e.Break()
+				synctest.Wait()
+				e.Mend()
+				time.Sleep(2 * shortestBackoff)
+				settle()
+			}
+			breakOff()
+			if c.Status() == nil {
+				t.Error("tried at once after a moment in step")
+			}
+			time.Sleep(3 * longestBackoff)
+			breakOff()
+			if err := c.Status(); err != nil {
+				t.Errorf("Status after a while in step and one break: got %v, want nil", err)
+			}
 		})
 	})
 	t.Run("an engine that is not there yet is found later", func(t *testing.T) {
@@ -618,6 +639,24 @@ func TestTheStreamBreaks(t *testing.T) {
 				t.Error("in step with an engine that is out of order")
 			}
 			e.Mend()
+			time.Sleep(longestBackoff)
+			settle()
+			wantWho(t, c, "10.0.0.2", "shop-web-1")
+		})
+	})
+	t.Run("an engine that does not answer is asked anew", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			hangs := make(chan struct{})
+			e.OnList = func() int { <-hangs; return 0 }
+			put(e, web)
+			c := clientOf(t, e, Options{})
+			run(t, c)
+			time.Sleep(syncTimeout)
+			settle()
+			if got, want := local.MessageOf(c.Status()), "did not answer in time"; !strings.Contains(got, want) {
+				t.Errorf("Status: got %q, want %q in it", got, want)
+			}
+			close(hangs)
 			time.Sleep(longestBackoff)
 			settle()
 			wantWho(t, c, "10.0.0.2", "shop-web-1")
