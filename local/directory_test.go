@@ -254,7 +254,11 @@ func TestWhoIsInTheNetworkOfECSLocal(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := local.NewDirectory(test.containers, id(selfHex), local.Facts{}).WhoIs(netip.MustParseAddr(test.addr))
+			d := local.NewDirectory(test.containers, id(selfHex), local.Facts{})
+			got, err := d.WhoIs(netip.MustParseAddr(test.addr))
+			if known := d.Known(netip.MustParseAddr(test.addr)); known != got {
+				t.Errorf("Known: %s", who(known))
+			}
 			if test.want == "" {
 				refused(t, err, test.code, test.words...)
 				return
