@@ -448,7 +448,7 @@ func TestFind(t *testing.T) {
 	t.Run("more running containers than fit a message", func(t *testing.T) {
 		t.Parallel()
 		_, err := d.Find(local.Caller{}, "nope")
-		refused(t, err, local.NotFound, "4 more are running")
+		refused(t, err, local.NotFound, " and 4 more are running")
 	})
 	t.Run("stopped containers are found and not offered", func(t *testing.T) {
 		t.Parallel()
