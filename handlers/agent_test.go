@@ -337,6 +337,17 @@ func TestFaultsAnswerAsTheAgentChecks19And20(t *testing.T) {
 	}
 }
 
+// The agent's error names the endpoint id, also of a caller that did not send it.
+func TestARefusedFaultNamesTheEndpoint(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	h := f.with(handlers.Deps{Faults: fault.New(fault.Options{Bridge: fault.BridgeBroken})})
+	for _, path := range []string{"/api/fault/v1/", "/api/" + local.EndpointID(webID) + "/fault/v1/"} {
+		f.check(h, []call{{path: path + "network-latency/status", method: http.MethodPost, status: 500,
+			body: `{"Error":"failed to get task metadata due to internal server error for container: ` + local.EndpointID(webID) + `"}`}})
+	}
+}
+
 // What v4 says about faults is what the endpoints do.
 func TestFaultInjectionEnabledIsTrue(t *testing.T) {
 	t.Parallel()

@@ -596,6 +596,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	f := newFixture(t)
 	f.do(f.handler, call{path: "/v4/" + local.EndpointID(webID) + "/task"})
 	f.do(f.handler, call{path: "/creds"})
+	f.do(f.handler, call{path: "/role/team/app"})
 	f.do(f.handler, call{path: "/v4", from: "172.18.0.99"})
 	var lines []map[string]any
 	for line := range strings.Lines(f.log.String()) {
@@ -611,6 +612,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	want := []map[string]any{
 		{"msg": "request", "family": "metadata", "route": "/v4/{id}/task", "method": "GET", "status": 200.0, "container": "shop-web-1", "task": "shop"},
 		{"msg": "request", "family": "credentials", "route": "/creds", "method": "GET", "status": 200.0, "container": "shop-web-1", "task": "shop"},
+		{"msg": "request", "family": "credentials", "route": "/role/{role:.+}", "method": "GET", "status": 200.0, "container": "shop-web-1", "task": "shop"},
 		{"msg": "request", "family": "metadata", "route": "/v4", "method": "GET", "status": 404.0},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
