@@ -337,6 +337,17 @@ func TestFaultsAnswerAsTheAgentChecks19And20(t *testing.T) {
 	}
 }
 
+// The agent's error names the endpoint id, also of a caller that did not send it.
+func TestARefusedFaultNamesTheEndpoint(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	h := f.with(handlers.Deps{Faults: fault.New(fault.Options{Bridge: fault.BridgeBroken})})
+	for _, path := range []string{"/api/fault/v1/", "/api/" + local.EndpointID(webID) + "/fault/v1/"} {
+		f.check(h, []call{{path: path + "network-latency/status", method: http.MethodPost, status: 500,
+			body: `{"Error":"failed to get task metadata due to internal server error for container: ` + local.EndpointID(webID) + `"}`}})
+	}
+}
+
 // What v4 says about faults is what the endpoints do.
 func TestFaultInjectionEnabledIsTrue(t *testing.T) {
 	t.Parallel()
@@ -400,6 +411,7 @@ func TestControlOfTheAgentAPI(t *testing.T) {
 			`PUT /v1/protection/shop {"Colour":"red"}`,
 			`PUT /v1/protection/nobody {"refuse":"none"}`,
 			`DELETE /v1/protection/shop`,
+			`PUT /v1/protection {"refuse":`,
 			"GET /v1/faults/network",
 		} {
 			step(a.control, host, request)
@@ -430,6 +442,17 @@ func TestControlWithoutTheAgentAPI(t *testing.T) {
 		{path: statePath, status: 200, contains: `"ProtectionEnabled":false`},
 		{path: "/api/fault/v1/network-latency/status", method: http.MethodPost, status: 200, body: `{"Status":"not-running"}`},
 	})
+}
+
+// TASK_ARN gives all tasks one ARN.
+func TestControlAsksWhichTaskAnARNMeans(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t, false)
+	a.runtime.dir.Store(local.NewDirectory(containers(), selfID, local.Facts{TaskARN: shopARN}))
+	got := answer(a.send(a.control, "127.0.0.1", "PUT /v1/protection/"+shopARN+` {"protectionEnabled":true}`))
+	if want := "means 2 tasks: GET /v1/protection shows their names"; !strings.Contains(got, want) || !strings.HasPrefix(got, "400 ") {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestControlRefusesToProtectATaskOfNoService(t *testing.T) {

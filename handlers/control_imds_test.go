@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,12 +188,19 @@ func TestControlChangesOptionsLive(t *testing.T) {
 		t.Errorf("refused changes left %+v, want %+v", after, before)
 	}
 	s.check("PUT", at, `{}`, 405, "use GET or PATCH")
+
+	hidden := newSteered(t, imds.Config{Tags: map[string]string{"My Key": "web"}, Options: imds.Options{InstanceMetadataTags: imds.Disabled}}, nil)
+	hidden.check("PATCH", at, `{"instanceMetadataTags":"enabled"}`, 400, "tags.My Key: ")
 }
 
 func TestControlManagesNamespaces(t *testing.T) {
 	t.Parallel()
 	give, down := numbered(), false
+	var asked atomic.Int64
 	s := newSteered(t, imds.Config{}, func(ctx context.Context, a imds.Ask) (local.Credentials, error) {
+		if a.Use == imds.TaskCredentials {
+			asked.Add(1)
+		}
 		switch {
 		case a.Role.Name == "nobody":
 			return local.Credentials{}, &local.Error{Code: local.Denied, Msg: "let the role trust you"}
@@ -208,6 +216,9 @@ func TestControlManagesNamespaces(t *testing.T) {
 	s.check("PUT", entry, `{"role":"shop-web-task"}`, 200, `{"taskId":"`+taskID+`","roleType":"TaskApplication","role":"shop-web-task","code":"Success","expiration":"`)
 	if status, body := s.get(leaf); status != 200 || !strings.Contains(body, secretKey) {
 		t.Errorf("the credentials are not in the tree when PUT has answered: %d", status)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("PUT asked for the credentials %d times, want once", n)
 	}
 	s.check("GET", "/v1/imds/values/"+strings.TrimPrefix(leaf, "meta-data/"), "", 403, "")
 	s.check("GET", "/v1/namespaces", "", 200, `[{"name":"iam-ecs-1","lastUpdated":"`)

@@ -78,12 +78,10 @@ func AllowedHost(list []string) func(host string) bool {
 }
 
 // allowedHost accepts addresses, localhost, single-label names (which no DNS
-// on the internet can hold), host.docker.internal and what is listed.
+// on the internet can hold), none (HTTP/1.0, which no browser speaks),
+// host.docker.internal and what is listed.
 func allowedHost(host string, list []string) bool {
 	name := hostName(host)
-	if name == "" {
-		return true // HTTP/1.0 without a Host header: no browser sends that
-	}
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return true
 	}

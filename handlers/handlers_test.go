@@ -352,6 +352,8 @@ func TestMetadataErrors(t *testing.T) {
 		{name: "unknown caller v4", path: "/v4", from: stranger, status: 404, contains: "no container has the address 172.18.0.99 (looked at network ecs-local)"},
 		{name: "unknown caller v3", path: "/v3/task", from: stranger, status: 404, contains: "/v4/containers/NAME"},
 		{name: "unknown caller v2", path: "/v2/metadata", from: stranger, status: 400, contains: "Unable to get task arn from request: unable to associate '172.18.0.99' with task: "},
+		{name: "unknown caller v2, with an id", path: "/v2/metadata/" + webID, from: stranger, status: 400, contains: "unable to associate '172.18.0.99' with task: "},
+		{name: "unknown caller v2, with an id, for stats", path: "/v2/stats/" + webID, from: stranger, status: 400, contains: "unable to associate '172.18.0.99' with task: "},
 		{name: "the host through a published port", path: "/v4", from: "172.18.0.1", status: 404, contains: "gateway of network"},
 		{name: "this machine", path: "/v4", from: "127.0.0.1", status: 404, contains: "this machine itself"},
 		{name: "ecs-local itself", path: "/v4", from: "172.18.0.2", status: 404, contains: "172.18.0.2"},
@@ -409,6 +411,15 @@ func TestAMissAsksTheRuntimeOnce(t *testing.T) {
 			{name: "it is a container of a task", path: "/v1/tasks", from: "172.18.0.2", status: 403, contains: "late-appe-1"},
 			{name: "loopback is answered, for the health check", path: "/healthz", from: "127.0.0.1", status: 200},
 		})
+		f.runtime.dir.Store(local.NewDirectory(append(containers(), first, sharing("d", local.Running)), selfID, local.Facts{}))
+		f.do(f.handler, call{path: "/creds", from: "127.0.0.1"})
+		if diff := cmp.Diff([]string{"session for late"}, f.credentials.asked); diff != "" {
+			t.Errorf("who asked, when it may be any container of a task (-want +got):\n%s", diff)
+		}
+		stranger := container(strings.Repeat("c", 64), "elsewhere", "app", "", local.Running)
+		stranger.NetworkMode, stranger.SharesWith = "container:"+selfID, selfID
+		f.runtime.dir.Store(local.NewDirectory(append(containers(), first, stranger), selfID, local.Facts{}))
+		f.check(f.control, []call{{name: "it is a container of one task or another", path: "/v1/tasks", from: "172.18.0.2", status: 403, contains: "does not answer containers of a task: "}})
 		f.runtime.dir.Store(local.NewDirectory(append(containers(), first, sharing("f", local.Created)), selfID, local.Facts{}))
 		f.runtime.refresh = func() (*local.Directory, error) {
 			return local.NewDirectory(append(containers(), first, sharing("f", local.Running)), selfID, local.Facts{}), nil
@@ -504,8 +515,13 @@ func TestStats(t *testing.T) {
 			t.Errorf("%s shows another project's container", path)
 		}
 	}
+	f.runtime.stats = map[string]*local.Stats{webID: {JSON: []byte(`{"read":"2026-06-30T17:05:13.004771203Z","id":"` + webID + `","networks":{"eth0":{"rx_bytes":2}}}`)}}
+	for _, path := range []string{"/v4/task/stats", "/v4/stats", "/v2/stats"} {
+		f.check(f.handler, []call{{name: "the next sample: " + path, path: path, status: 200, contains: `"rx_bytes":2`}})
+	}
 	f.runtime.stats = nil
 	f.check(f.handler, []call{
+		{name: "no sample yet of the task", path: "/v4/task/stats", status: 200, contains: `"` + webID + `":{}`},
 		{name: "no sample yet v3", path: "/v3/stats", status: 200, body: "null"},
 		{name: "no sample yet v4", path: "/v4/stats", status: 200, body: "{}"},
 	})
@@ -580,6 +596,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	f := newFixture(t)
 	f.do(f.handler, call{path: "/v4/" + local.EndpointID(webID) + "/task"})
 	f.do(f.handler, call{path: "/creds"})
+	f.do(f.handler, call{path: "/role/team/app"})
 	f.do(f.handler, call{path: "/v4", from: "172.18.0.99"})
 	var lines []map[string]any
 	for line := range strings.Lines(f.log.String()) {
@@ -595,6 +612,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	want := []map[string]any{
 		{"msg": "request", "family": "metadata", "route": "/v4/{id}/task", "method": "GET", "status": 200.0, "container": "shop-web-1", "task": "shop"},
 		{"msg": "request", "family": "credentials", "route": "/creds", "method": "GET", "status": 200.0, "container": "shop-web-1", "task": "shop"},
+		{"msg": "request", "family": "credentials", "route": "/role/{role:.+}", "method": "GET", "status": 200.0, "container": "shop-web-1", "task": "shop"},
 		{"msg": "request", "family": "metadata", "route": "/v4", "method": "GET", "status": 404.0},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
@@ -649,6 +667,7 @@ func TestGuard(t *testing.T) {
 		{name: "two ports", host: "attacker.example:80:80", status: 403},
 		{name: "upper case, dot at the end", host: "ATTACKER.EXAMPLE.:80", status: 403},
 		{name: "DNS rebinding", host: "attacker.example:51679", status: 403, contains: "--allowed-hosts"},
+		{name: "a long name", host: strings.Repeat("a", 300) + ".example", status: 403, contains: strings.Repeat("a", 80) + "…"},
 		{name: "DNS rebinding with an address inside the name", host: "169.254.170.2.attacker.example", status: 403, contains: "--allowed-hosts"},
 		{name: "own origin", host: "localhost:51679", header: header("Origin", "http://localhost:51679"), status: 200},
 		{name: "foreign origin", header: header("Origin", "https://attacker.example"), status: 403, contains: "--allowed-hosts"},
@@ -672,6 +691,12 @@ func TestGuard(t *testing.T) {
 				}
 			})
 		}
+	}
+	old := httptest.NewRequest(http.MethodGet, "/creds", nil)
+	old.RemoteAddr, old.Host = "172.18.0.3:40000", "" // HTTP/1.0, which no browser speaks
+	answer := httptest.NewRecorder()
+	if f.handler.ServeHTTP(answer, old); answer.Code != http.StatusOK {
+		t.Errorf("without a Host header: status %d", answer.Code)
 	}
 	if got := f.do(f.control, call{path: "/v1/tasks", from: "127.0.0.1", host: "attacker.example"}); got.Code != http.StatusForbidden {
 		t.Errorf("the control API answers a foreign host name: %d", got.Code)

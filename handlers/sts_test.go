@@ -548,6 +548,9 @@ func TestSTSDocuments(t *testing.T) {
 		"GetAccessKeyInfo":  {form: "Action=GetAccessKeyInfo&AccessKeyId=ASIAEXAMPLEWEB000001"},
 		"AssumeRole":        {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/app&RoleSessionName=one"},
 		"AssumeRole-policy": {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/app&RoleSessionName=one&Policy=" + url.QueryEscape(`{"Version":"2012-10-17","Statement":[]}`)},
+		"nothing":           {form: "Action=AssumeRole"},
+		"no-key":            {form: "Action=GetAccessKeyInfo"},
+		"mistakes":          {form: "Action=AssumeRole&DurationSeconds=soon&RoleArn=" + strings.Repeat("a", 2049)},
 		"error":             {form: "Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/%3Ca%26b%3E&RoleSessionName=one"},
 		"refused":           {form: "Action=GetCallerIdentity", err: &local.Error{Code: local.Denied, Name: "ExpiredToken", Msg: "The security token included in the request is expired"}},
 	} {

@@ -144,6 +144,14 @@ func TestTaskCredentialsOfATaskThatJustStarted(t *testing.T) {
 	if w := f.serve(f.withTaskCredentials(fake), "GET", "/v2/credentials/fresh"); w.Code != http.StatusOK {
 		t.Errorf("status %d", w.Code)
 	}
+	f.runtime.refresh = func() (*local.Directory, error) {
+		return nil, local.Errorf(local.Unavailable, "Docker does not answer")
+	}
+	for name, h := range map[string]http.Handler{"the runtime is away": f.withTaskCredentials(fake), "there are none": f.with(handlers.Deps{})} {
+		if w := f.serve(h, "GET", "/v2/credentials/other"); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "Credentials not found") {
+			t.Errorf("an id that nobody knows, and %s: status %d: %s", name, w.Code, w.Body)
+		}
+	}
 	before := f.runtime.asked.Load()
 	f.serve(f.withTaskCredentials(fake), "GET", "/v2/credentials/fresh")
 	if got := f.runtime.asked.Load(); got != before {

@@ -254,7 +254,11 @@ func TestWhoIsInTheNetworkOfECSLocal(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := local.NewDirectory(test.containers, id(selfHex), local.Facts{}).WhoIs(netip.MustParseAddr(test.addr))
+			d := local.NewDirectory(test.containers, id(selfHex), local.Facts{})
+			got, err := d.WhoIs(netip.MustParseAddr(test.addr))
+			if known := d.Known(netip.MustParseAddr(test.addr)); known != got {
+				t.Errorf("Known: %s", who(known))
+			}
 			if test.want == "" {
 				refused(t, err, test.code, test.words...)
 				return
@@ -444,7 +448,7 @@ func TestFind(t *testing.T) {
 	t.Run("more running containers than fit a message", func(t *testing.T) {
 		t.Parallel()
 		_, err := d.Find(local.Caller{}, "nope")
-		refused(t, err, local.NotFound, "4 more are running")
+		refused(t, err, local.NotFound, " and 4 more are running")
 	})
 	t.Run("stopped containers are found and not offered", func(t *testing.T) {
 		t.Parallel()

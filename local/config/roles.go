@@ -138,6 +138,7 @@ func (r *reader) policy(to *string) func(*value) {
 	return func(v *value) {
 		const must = "a policy document, as JSON in quotes or as a map"
 		if v.Kind == yaml.MappingNode {
+			datesAsText(v.Node, map[*yaml.Node]bool{})
 			var document map[string]any
 			encoded, err := []byte(nil), v.Decode(&document)
 			if err == nil {
@@ -160,5 +161,20 @@ func (r *reader) policy(to *string) func(*value) {
 			return
 		}
 		*to = s
+	}
+}
+
+// datesAsText makes text of what YAML takes for a date: Version: 2012-10-17.
+func datesAsText(n *yaml.Node, seen map[*yaml.Node]bool) {
+	if n == nil || seen[n] {
+		return
+	}
+	seen[n] = true
+	if n.ShortTag() == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	datesAsText(n.Alias, seen)
+	for _, inner := range n.Content {
+		datesAsText(inner, seen)
 	}
 }

@@ -223,6 +223,7 @@ func TestBrokenBaseCredentialsAreErrors(t *testing.T) {
 		{name: "file cannot be opened", config: unopenable, says: "config cannot be opened"},
 		{name: "file of a profile cannot be opened", profile: "work", config: unopenable, says: "config cannot be opened"},
 		{name: "source profile does not exist", config: "[default]\nrole_arn = " + roleARN + "\nsource_profile = nope\n", says: "source_profile"},
+		{name: "half of the keys", config: "[default]\naws_access_key_id = " + baseKey + "\n", says: "has only one of aws_access_key_id and aws_secret_access_key"},
 		{name: "MFA needed", config: "[default]\nrole_arn = " + roleARN + "\nsource_profile = work\nmfa_serial = arn:aws:iam::111122223333:mfa/dev\n[profile work]\n" + baseProfile, says: "ecs-local mfa CODE"},
 		{name: "SSO login missing", config: "[default]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = dev\n[sso-session corp]\nsso_region = us-east-1\nsso_start_url = https://corp.awsapps.com/start\n", says: "aws sso login --profile default"},
 		{name: "legacy SSO login missing", config: "[default]\nsso_region = us-east-1\nsso_start_url = https://corp.awsapps.com/start\nsso_account_id = 111122223333\nsso_role_name = dev\n", says: "aws sso login --profile default"},

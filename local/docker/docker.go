@@ -124,7 +124,7 @@ func newClient(o Options, more ...client.Opt) (*Client, error) {
 
 // tlsAdvice says what is wrong with the certificates, if that is it.
 func tlsAdvice(t TLS, err error) string {
-	if t.Dir == "" || !strings.Contains(err.Error(), "tls config") {
+	if !strings.Contains(err.Error(), "tls config") {
 		return ""
 	}
 	return fmt.Sprintf("the certificates for the Docker engine cannot be used: see that DOCKER_CERT_PATH, which is %s, has ca.pem, cert.pem and key.pem; without TLS, unset DOCKER_CERT_PATH and DOCKER_TLS_VERIFY", t.Dir)

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -302,16 +303,18 @@ func TestFollow(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a network shared by name is shown by id", func(t *testing.T) {
-		bubble(t, func(t *testing.T, e *dockertest.Engine) {
-			side := dockertest.Container{ID: jobID, Name: "side", Mode: "container:shop-web-1"}
-			put(e, web, side)
-			c := follow(t, e)
-			if got := find(t, c, jobID).SharesWith; got != webID {
-				t.Errorf("SharesWith: got %q, want the id of web", got)
-			}
+	for with, want := range map[string]string{"shop-web-1": webID, webID[:12]: webID, webID: webID, "one-that-is-gone": ""} {
+		t.Run("the network shared with "+with+" is shown by id", func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				side := dockertest.Container{ID: jobID, Name: "side", Mode: "container:" + with}
+				put(e, web, side)
+				c := follow(t, e)
+				if got := find(t, c, jobID).SharesWith; got != want {
+					t.Errorf("SharesWith: got %q, want %q", got, want)
+				}
+			})
 		})
-	})
+	}
 	t.Run("new facts count at once", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)
@@ -378,8 +381,8 @@ func TestFollow(t *testing.T) {
 			if n := e.Connections(); n != 0 {
 				t.Errorf("open connections: got %d, want 0", n)
 			}
-			if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable {
-				t.Errorf("Refresh afterwards: got %v, want Unavailable", err)
+			if _, err := c.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable || !strings.Contains(err.Error(), "shutting down") {
+				t.Errorf("Refresh afterwards: got %v, want Unavailable, since all shuts down", err)
 			}
 			if got := c.Stats(t.Context(), []*local.Container{find(t, c, webID)}); len(got) != 0 {
 				t.Errorf("Stats afterwards: got %v, want none", got)
@@ -408,6 +411,23 @@ func TestAnAddressIsTakenAwayAtOnce(t *testing.T) {
 			})
 		})
 	}
+	t.Run("the end of its owner is shown with what the event says", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web)
+			c := follow(t, e)
+			release := e.Hold(webID)
+			defer release()
+			e.Event("die", webID, "exitCode", "3")
+			synctest.Wait()
+			got := find(t, c, webID)
+			if got.State != local.Exited || got.ExitCode != 3 {
+				t.Errorf("got %s with exit code %d, want exited with 3", got.State, got.ExitCode)
+			}
+			if at := got.FinishedAt.Truncate(time.Second); !at.Equal(time.Unix(1795229254, 0)) { // as dockertest sends it
+				t.Errorf("finished at: got %v, want the time of the event", got.FinishedAt)
+			}
+		})
+	})
 	t.Run("the next owner has it", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, web)
@@ -632,6 +652,24 @@ func TestTheStreamBreaks(t *testing.T) {
 			if err := c.Status(); err != nil {
 				t.Errorf("Status: got %v, want nil", err)
 			}
+			// An engine that comes and goes is tried no more often for that,
+			// until it has been there for longer than the longest pause.
+			breakOff := func() {
+				e.Break()
+				synctest.Wait()
+				e.Mend()
+				time.Sleep(2 * shortestBackoff)
+				settle()
+			}
+			breakOff()
+			if c.Status() == nil {
+				t.Error("tried at once after a moment in step")
+			}
+			time.Sleep(3 * longestBackoff)
+			breakOff()
+			if err := c.Status(); err != nil {
+				t.Errorf("Status after a while in step and one break: got %v, want nil", err)
+			}
 		})
 	})
 	t.Run("an engine that is not there yet is found later", func(t *testing.T) {
@@ -645,6 +683,46 @@ func TestTheStreamBreaks(t *testing.T) {
 				t.Error("in step with an engine that is out of order")
 			}
 			e.Mend()
+			time.Sleep(longestBackoff)
+			settle()
+			wantWho(t, c, "10.0.0.2", "shop-web-1")
+		})
+	})
+	t.Run("an engine that does not answer is asked anew", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			hangs := make(chan struct{})
+			e.OnList = func() int { <-hangs; return 0 }
+			put(e, web)
+			c := clientOf(t, e, Options{})
+			run(t, c)
+			time.Sleep(syncTimeout)
+			settle()
+			if got, want := local.MessageOf(c.Status()), "did not answer in time"; !strings.Contains(got, want) {
+				t.Errorf("Status: got %q, want %q in it", got, want)
+			}
+			close(hangs)
+			time.Sleep(longestBackoff)
+			settle()
+			wantWho(t, c, "10.0.0.2", "shop-web-1")
+		})
+	})
+	t.Run("an engine that hangs up while it describes is not in step", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			var mended atomic.Bool
+			e.OnDescribe = func(string) int {
+				if !mended.Load() {
+					panic(http.ErrAbortHandler)
+				}
+				return 0
+			}
+			put(e, web)
+			c := clientOf(t, e, Options{})
+			run(t, c)
+			settle()
+			if _, synced := c.Current(); synced {
+				t.Error("in step with an engine that has described nothing")
+			}
+			mended.Store(true)
 			time.Sleep(longestBackoff)
 			settle()
 			wantWho(t, c, "10.0.0.2", "shop-web-1")

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"cmp"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -54,7 +55,7 @@ func healthOf(test *container.HealthConfig, h *container.Health, c, before *loca
 		if last != nil {
 			return last
 		}
-		status = statusFrom(probes, retries)
+		status = statusFrom(probes)
 	}
 	if last != nil && last.Status == status {
 		return last
@@ -64,7 +65,7 @@ func healthOf(test *container.HealthConfig, h *container.Health, c, before *loca
 		now.ExitCode = last.ExitCode // the agent keeps it after a recovery
 	}
 	if p := switchedBy(probes, status, h.FailingStreak, retries); p != nil {
-		now.Since = endOf(p)
+		now.Since = p.End.UTC()
 		now.Output = cut(p.Output)
 		if status == unhealthy {
 			now.ExitCode = p.ExitCode
@@ -89,36 +90,21 @@ func statusOf(docker container.HealthStatus) string {
 func probesOf(log []*container.HealthcheckResult, started time.Time) []*container.HealthcheckResult {
 	var probes []*container.HealthcheckResult
 	for _, p := range log {
-		if p != nil && !endOf(p).Before(started) {
+		if p != nil && !p.End.Before(started) {
 			probes = append(probes, p)
 		}
 	}
 	return probes
 }
 
-func endOf(p *container.HealthcheckResult) time.Time {
-	if p.End.Year() > 1 {
-		return p.End.UTC()
+// statusFrom returns the status to which probes lead of which too few failed
+// for unhealthy. Those of the start period, before the first success, do not
+// count as failed.
+func statusFrom(probes []*container.HealthcheckResult) string {
+	if slices.ContainsFunc(probes, func(p *container.HealthcheckResult) bool { return p.ExitCode == 0 }) {
+		return healthy
 	}
-	if p.Start.Year() > 1 {
-		return p.Start.UTC()
-	}
-	return time.Time{}
-}
-
-// statusFrom returns the status to which the probes lead.
-func statusFrom(probes []*container.HealthcheckResult, retries int) string {
-	status, streak := "", 0
-	for _, p := range probes {
-		if p.ExitCode == 0 {
-			status, streak = healthy, 0
-			continue
-		}
-		if streak++; streak >= retries {
-			status = unhealthy
-		}
-	}
-	return status
+	return ""
 }
 
 // switchedBy returns the probe that changed the status to what it is, as far

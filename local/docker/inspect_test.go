@@ -267,6 +267,7 @@ func TestHealth(t *testing.T) {
 			local.Health{Status: "HEALTHY", Since: after(1), Output: "probe 1"}},
 		{"stopped: the last status stays", local.Exited, container.Health{Status: "unhealthy", Log: probes(0)}, known, *known},
 		{"stopped before the first result", local.Exited, container.Health{Status: "unhealthy", Log: probes(1)}, nil, local.Health{}},
+		{"stopped in the start period, in which failures do not count", local.Exited, container.Health{Status: "unhealthy", Log: probes(1, 1, 1)}, nil, local.Health{}},
 		{"stopped while unhealthy", local.Exited, container.Health{Status: "unhealthy", FailingStreak: 2, Log: probes(9, 9)}, nil,
 			local.Health{Status: "UNHEALTHY", Since: after(2), ExitCode: 9, Output: "probe 2"}},
 		{"unhealthy without a log", local.Running, container.Health{Status: "unhealthy"}, nil, local.Health{Status: "UNHEALTHY"}},
@@ -282,6 +283,13 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
+	t.Run("created, and never probed", func(t *testing.T) {
+		t.Parallel()
+		got := healthOf(&container.HealthConfig{Test: []string{"CMD", "x"}}, nil, &local.Container{State: local.Created}, nil)
+		if diff := cmp.Diff(&local.Health{}, got); diff != "" {
+			t.Errorf("health (-want +got):\n%s", diff)
+		}
+	})
 	t.Run("a restart begins anew", func(t *testing.T) {
 		t.Parallel()
 		c := &local.Container{State: local.Running, StartedAt: start.Add(time.Minute)}
@@ -339,7 +347,7 @@ func TestHasHealth(t *testing.T) {
 
 func TestOutputIsCutBetweenCharacters(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"short", strings.Repeat("x", 1024), strings.Repeat("x", 2000), strings.Repeat("é", 700), "x" + strings.Repeat("日本", 300), strings.Repeat("🚀", 300) + "x"} {
+	for _, s := range []string{"short", strings.Repeat("x", 1024), strings.Repeat("x", 2000), "x" + strings.Repeat("é", 700), strings.Repeat("日本", 300), "xx" + strings.Repeat("日本", 300), "x" + strings.Repeat("🚀", 300), strings.Repeat("🚀", 300)} {
 		got := cut(s)
 		if len(got) > 1024 || !strings.HasPrefix(s, got) || !utf8.ValidString(got) {
 			t.Errorf("cut %.8q…: got %d bytes, valid %v", s, len(got), utf8.ValidString(got))

@@ -72,7 +72,7 @@ func (x *index) strip(e *entry, s *container.Summary) bool {
 // further network later, but then the event of that comes before the notes,
 // and makes the entry stale.
 func settled(c *local.Container, s *container.Summary) bool {
-	if c == nil || string(c.State) != s.State || !slices.Contains(s.Names, "/"+c.DockerName) {
+	if string(c.State) != s.State || !slices.Contains(s.Names, "/"+c.DockerName) {
 		return false
 	}
 	switch c.State {

@@ -28,6 +28,12 @@ func TestPing(t *testing.T) {
 		{"a newer engine", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.APIVersion = "1.99" }) }, nil},
 		{"an old engine", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.APIVersion = "1.40" }) },
 			[]string{"too old (API 1.40)", "20.10"}},
+		{"an engine that is too new", func(t *testing.T) string {
+			return engine(t, func(e *dockertest.Engine) { e.APIVersion, e.OldestAPIVersion = "1.99", "1.90" })
+		}, []string{"does not speak API version 1.", "update ecs-local"}},
+		{"a socket proxy that forbids the list", func(t *testing.T) string {
+			return engine(t, func(e *dockertest.Engine) { e.OnList = func() int { return 403 } })
+		}, []string{"refuses", "/containers/json"}},
 		{"an engine out of order", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.Fail(502) }) },
 			[]string{"answers with an error", "log"}},
 		{"a socket proxy that forbids", func(t *testing.T) string { return engine(t, func(e *dockertest.Engine) { e.Fail(403) }) },
@@ -106,16 +112,18 @@ func TestPermissionAdviceNamesTheGroup(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	t.Parallel()
-	for host, ok := range map[string]bool{
-		"": true, "unix:///run/user/1000/docker.sock": true, "tcp://127.0.0.1:2375": true,
-		"ssh://user@host": false, "/var/run/docker.sock": false, "tcp://": false,
+	for host, want := range map[string]string{
+		"": "", "unix:///run/user/1000/docker.sock": "", "tcp://127.0.0.1:2375": "",
+		"ssh://user@host":      "(ssh -NL /tmp/docker.sock:/var/run/docker.sock user@host)",
+		"/var/run/docker.sock": "set it to unix://<socket> or tcp://<host>:<port>",
+		"tcp://":               "set it to unix://<socket> or tcp://<host>:<port>",
 	} {
 		_, err := New(Options{Host: host})
-		if ok && err != nil {
+		if want == "" && err != nil {
 			t.Errorf("%q: got error %v, want none", host, err)
 		}
-		if !ok && local.CodeOf(err) != local.Invalid {
-			t.Errorf("%q: got error %v, want Invalid", host, err)
+		if want != "" && (local.CodeOf(err) != local.Invalid || !strings.Contains(local.MessageOf(err), want)) {
+			t.Errorf("%q: got error %v, want Invalid with %q", host, err, want)
 		}
 	}
 }

@@ -78,7 +78,8 @@ func TestRefresh(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			other := dockertest.Container{ID: dockertest.ID("dd"), Name: "other", Networks: map[string]string{"front": "10.0.0.6"}}
 			mover := dockertest.Container{ID: dockertest.ID("ee"), Name: "mover", Networks: map[string]string{"front": "10.0.0.7"}}
-			put(e, web, redis, other, mover)
+			ender := dockertest.Container{ID: dockertest.ID("ff"), Name: "ender", Networks: map[string]string{"front": "10.0.0.9"}}
+			put(e, web, redis, other, mover, ender)
 			c := follow(t, e)
 			e.Remove(redisID)
 			e.Put(with(web, func(c *dockertest.Container) {
@@ -86,6 +87,7 @@ func TestRefresh(t *testing.T) {
 			}))
 			e.Put(with(other, func(c *dockertest.Container) { c.Name = "renamed" }))
 			e.Put(with(mover, func(c *dockertest.Container) { c.Networks = map[string]string{"front": "10.0.0.8"} }))
+			e.Put(with(ender, in("dead")))
 			e.Put(job)
 			if _, err := c.Refresh(t.Context(), nil); err != nil {
 				t.Fatal(err)
@@ -96,6 +98,9 @@ func TestRefresh(t *testing.T) {
 			wantWho(t, c, "10.0.0.6", "renamed")
 			wantWho(t, c, "10.0.0.7", "NotFound")
 			wantWho(t, c, "10.0.0.8", "mover")
+			if got := find(t, c, ender.ID).State; got != local.Dead {
+				t.Errorf("state of the one that ended: got %s, want dead", got)
+			}
 		})
 	})
 	t.Run("works without an event stream, and trusts no list then", func(t *testing.T) {
@@ -142,6 +147,11 @@ func TestRefresh(t *testing.T) {
 			d, err := c.Refresh(t.Context(), nil)
 			if err != nil || len(d.Containers()) != 1 {
 				t.Errorf("got %v, %v, want web alone", d, err)
+			}
+			asked := e.Count("GET /containers/" + jobID)
+			time.Sleep(time.Minute)
+			if n := e.Count("GET /containers/" + jobID); n != asked {
+				t.Errorf("questions about it in the next minute: got %d, want none", n-asked)
 			}
 		})
 	})
@@ -254,6 +264,40 @@ func TestRefreshForOneThing(t *testing.T) {
 			}
 		})
 	})
+	t.Run("waits for the first reading instead of asking a second time", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, web, job)
+			release := e.Hold(webID)
+			c := clientOf(t, e, Options{})
+			run(t, c)
+			synctest.Wait()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.Refresh(ctx, isJob); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got error %v, want the end of the context", err)
+			}
+			release()
+			d, err := c.Refresh(t.Context(), isJob)
+			if err != nil || !isJob(d) {
+				t.Errorf("got %v, %v, want a directory with job", d, err)
+			}
+			if n := e.Count("GET /containers/json"); n != 1 {
+				t.Errorf("lists: got %d, want 1", n)
+			}
+		})
+	})
+	t.Run("asks when the first reading fails", func(t *testing.T) {
+		bubble(t, func(t *testing.T, e *dockertest.Engine) {
+			put(e, job)
+			e.Break()
+			c := clientOf(t, e, Options{})
+			run(t, c)
+			d, err := c.Refresh(t.Context(), isJob)
+			if err != nil || !isJob(d) {
+				t.Errorf("got %v, %v, want a directory with job", d, err)
+			}
+		})
+	})
 	t.Run("trusts no snapshot of a client that is not in step", func(t *testing.T) {
 		bubble(t, func(t *testing.T, e *dockertest.Engine) {
 			put(e, job)
@@ -331,6 +375,15 @@ func TestRefreshOfADeadEngine(t *testing.T) {
 			t.Errorf("lists for 101 calls: got %d, want 1", got)
 		}
 		wantWho(t, c, "10.0.0.2", "shop-web-1")
+		never := clientOf(t, e, Options{}) // has not talked to it before
+		for range 3 {
+			if _, err := never.Refresh(t.Context(), nil); local.CodeOf(err) != local.Unavailable {
+				t.Errorf("got error %v, want Unavailable", err)
+			}
+		}
+		if got := e.Count("HEAD /_ping"); got != 2 {
+			t.Errorf("pings of two clients: got %d, want 2", got)
+		}
 		e.Mend()
 		time.Sleep(250 * time.Millisecond)
 		if _, err := c.Refresh(t.Context(), nil); err != nil {
@@ -430,6 +483,16 @@ func TestAnswersInTheWrongOrder(t *testing.T) {
 		x.described(webID, at, description("old"))
 		if got := name(x); got != "nobody" {
 			t.Errorf("got %s, want nobody", got)
+		}
+	})
+	t.Run("a list from before a description asks nothing more", func(t *testing.T) {
+		t.Parallel()
+		x := newIndex(local.Facts{}, "")
+		x.touch(webID)
+		list := x.tick()
+		x.described(webID, x.tick(), description("new"))
+		if ids := x.listed(list, []container.Summary{{ID: webID}}, true); len(ids) != 0 {
+			t.Errorf("to be asked about: got %v, want nobody", ids)
 		}
 	})
 	t.Run("a list from before a start does not remove the container", func(t *testing.T) {

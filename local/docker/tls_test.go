@@ -91,6 +91,7 @@ func TestAnEngineBehindTLS(t *testing.T) {
 		"with others' certificates":     {host, others, local.Unavailable, "does not fit the certificates in DOCKER_CERT_PATH"},
 		"TLS with a plain engine":       {plain, certificates, local.Unavailable, "does not fit the certificates in DOCKER_CERT_PATH"},
 		"an empty directory":            {host, TLS{t.TempDir()}, local.Invalid, "has ca.pem, cert.pem and key.pem"},
+		"no address, with certificates": {"tcp://[", certificates, local.Invalid, "is not the address of a Docker engine"},
 		"a socket, which needs no TLS":  {socket, TLS{t.TempDir()}, local.Unavailable, "no Docker socket at"},
 		"another form of the same host": {"https" + strings.TrimPrefix(host, "tcp"), TLS{t.TempDir()}, local.Invalid, "has ca.pem"},
 	} {

@@ -248,7 +248,7 @@ func (c *Client) readAll(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	if err := c.describeAll(ctx, ids, parallel); err != nil && client.IsErrConnectionFailed(err) {
+	if err := c.describeAll(ctx, ids, parallel); client.IsErrConnectionFailed(err) {
 		return err
 	}
 	return nil

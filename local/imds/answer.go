@@ -133,16 +133,13 @@ func (s *Service) Answer(r Request) Response {
 
 	response := r.empty(statusForbidden)
 	response.TokenTTL = ttl
+	if r.HasToken && r.Forwarded {
+		return response
+	}
 	switch r.Method {
 	case "GET", "HEAD":
-		if r.HasToken && r.Forwarded {
-			return response
-		}
 		snap.value(&response, path, delivery)
 	case "OPTIONS":
-		if r.HasToken && r.Forwarded {
-			return response
-		}
 		response.Status, response.Allow = statusOK, "OPTIONS, GET, HEAD"
 	}
 	response.ContentLength = len(response.Body)

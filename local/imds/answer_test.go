@@ -88,6 +88,7 @@ func TestAnswer(t *testing.T) {
 		"nothing, v2":                   {ask{path: "/latest/meta-data/public-ipv4", token: "valid"}, no2, ""},
 		"root":                          {ask{path: "/", token: "valid"}, "200 ttl=21600 type=text/plain ranges=none modified=time n=329 conn=close", ""},
 		"no path":                       {ask{path: "", token: "valid"}, "200 ttl=21600 type=text/plain ranges=none modified=time n=329 conn=close", ""},
+		"OPTIONS, forwarded, v2":        {ask{method: "OPTIONS", path: leaf, token: "valid", forwarded: true}, deny2, ""},
 		"asterisk":                      {ask{method: "OPTIONS", path: "*", token: "valid"}, "200 ttl=21600 type=text/plain allow=OPTIONS, GET, HEAD n=0 conn=close", ""},
 		"api is not listed":             {ask{path: "/latest/api", token: "valid"}, no2, ""},
 		"token":                         {ask{method: "PUT", path: token, ttl: "300"}, put, ""},

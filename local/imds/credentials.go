@@ -364,14 +364,11 @@ func (s *Service) Run(ctx context.Context) {
 	}
 	for {
 		_ = s.Refresh(ctx) // what failed is logged
-		timer := time.NewTimer(time.Until(s.next()))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-s.wake:
-			timer.Stop()
-		case <-timer.C:
+		case <-time.After(time.Until(s.next())):
 		}
 	}
 }

@@ -167,7 +167,12 @@ func TestRoleNotAssumable(t *testing.T) {
 // TestWithoutProvider says that keys that nobody gives are not listed.
 func TestWithoutProvider(t *testing.T) {
 	t.Parallel()
-	c := v2(t, serve(t, imds.Config{Role: "web"}, nil))
+	s := serve(t, imds.Config{Role: "web", Namespaces: map[string][]imds.TaskRole{
+		"iam-ecs-1": {{Task: taskA, RoleType: imds.TaskApplication, Role: "web"}}}}, nil)
+	if all := s.Namespaces(); len(all) != 1 || len(all[0].Roles) != 1 || all[0].Roles[0].Code != "" {
+		t.Errorf("namespaces: %+v, want a role without keys", all)
+	}
+	c := v2(t, s)
 	for path, want := range map[string]string{"iam": "info", "identity-credentials/ec2": "info"} {
 		if got := c.get(path); got != want {
 			t.Errorf("%s lists %q", path, got)
@@ -275,6 +280,27 @@ func TestRunWithShortLives(t *testing.T) {
 	}
 }
 
+// TestKeysThatEndAtOnce says that a provider whose keys are of no use is not
+// asked all the time.
+func TestKeysThatEndAtOnce(t *testing.T) {
+	t.Parallel()
+	for life, most := range map[time.Duration]int{time.Second: 4 * 61, -time.Hour: 4 * 3} { // calls in a minute, for four sets of keys
+		synctest.Test(t, func(t *testing.T) {
+			p := &counter{life: life}
+			s, err := imds.New(imds.Config{Role: "web"}, imds.Deps{Provider: p.provide, Identity: identity()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, s)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if n := p.count(); n > most || n < 8 {
+				t.Errorf("keys with a life of %s: %d calls, want between 8 and %d", life, n, most)
+			}
+		})
+	}
+}
+
 // TestProviderFails says that keys are served to their end while the provider
 // fails, that it is asked again, and that the log has no secrets.
 func TestProviderFails(t *testing.T) {
@@ -332,6 +358,30 @@ func TestProviderFails(t *testing.T) {
 			t.Errorf("log: %s", log.String())
 		}
 	})
+}
+
+// TestKeysForOneDelivery says that requests with and without a token get the
+// same keys while the provider gives those of one kind only.
+func TestKeysForOneDelivery(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []imds.Delivery{imds.V1, imds.V2} {
+		p := &counter{fails: func(a imds.Ask) error {
+			if a.Delivery == fails {
+				return errors.New("no answer")
+			}
+			return nil
+		}}
+		s, err := imds.New(imds.Config{Role: "web"}, imds.Deps{Provider: p.provide, Identity: identity()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Refresh(t.Context()); err == nil {
+			t.Error("nothing failed")
+		}
+		if one, two := v1(t, s).keys(profileKeys), v2(t, s).keys(profileKeys); one != two || one.Code != "Success" {
+			t.Errorf("without those of delivery %v: %s and %s", fails, one.AccessKeyId, two.AccessKeyId)
+		}
+	}
 }
 
 // TestRefreshNamesFailures says that one failure hides nothing.

@@ -48,6 +48,15 @@ func TestDerived(t *testing.T) {
 		"isolated": {instance(imds.Instance{Region: "us-isob-east-1"}), map[string]string{
 			"services/domain": "sc2s.sgov.gov", "services/partition": "aws-iso-b", "placement/availability-zone-id": "usibe1-az1",
 		}},
+		"isolated, in Europe": {instance(imds.Instance{Region: "eu-isoe-west-1"}), map[string]string{
+			"services/domain": "cloud.adc-e.uk", "services/partition": "aws-iso-e", "placement/availability-zone-id": "euiew1-az1",
+		}},
+		"isolated, in the South": {instance(imds.Instance{Region: "us-isof-south-1"}), map[string]string{
+			"services/domain": "csp.hci.ic.gov", "services/partition": "aws-iso-f", "placement/availability-zone-id": "usifs1-az1",
+		}},
+		"European sovereign": {instance(imds.Instance{Region: "eusc-de-east-1"}), map[string]string{
+			"services/domain": "amazonaws.eu", "services/partition": "aws-eusc",
+		}},
 		"public address": {instance(imds.Instance{Interface: imds.Interface{PublicIPv4: "203.0.113.25"}}), map[string]string{
 			"public-ipv4": "203.0.113.25", "public-hostname": "ec2-203-0-113-25.compute-1.amazonaws.com",
 			mac + "public-ipv4s": "203.0.113.25", mac + "public-hostname": "ec2-203-0-113-25.compute-1.amazonaws.com",
@@ -70,6 +79,12 @@ func TestDerived(t *testing.T) {
 		}},
 		"address alone": {instance(imds.Instance{Interface: imds.Interface{LocalIPv4: "172.31.5.9"}}), map[string]string{
 			mac + "subnet-ipv4-cidr-block": "172.31.0.0/20", mac + "vpc-ipv4-cidr-block": "172.31.0.0/16", mac + "vpc-ipv4-cidr-blocks": "172.31.0.0/16",
+		}},
+		"address far into its VPC": {instance(imds.Instance{Interface: imds.Interface{LocalIPv4: "172.31.77.9"}}), map[string]string{
+			mac + "subnet-ipv4-cidr-block": "172.31.64.0/20", mac + "vpc-ipv4-cidr-block": "172.31.0.0/16",
+		}},
+		"VPC's blocks alone": {instance(imds.Instance{Interface: imds.Interface{VPCIPv4CIDRBlocks: []string{"10.9.0.0/16", "10.8.0.0/16"}}}), map[string]string{
+			"local-ipv4": "10.9.0.16", mac + "subnet-ipv4-cidr-block": "10.9.0.0/20", mac + "vpc-ipv4-cidr-block": "10.9.0.0/16", mac + "vpc-ipv4-cidr-blocks": "10.9.0.0/16\n10.8.0.0/16",
 		}},
 		"subnet alone": {instance(imds.Instance{Interface: imds.Interface{SubnetIPv4CIDRBlock: "192.168.7.0/24"}}), map[string]string{
 			"local-ipv4": "192.168.7.16", mac + "vpc-ipv4-cidr-block": "192.168.0.0/16",

@@ -39,12 +39,13 @@ func TestTokenIsRenewedFiveSecondsBeforeItsEnd(t *testing.T) {
 		ttl   string        // of the service; "-" for none
 		last  time.Duration // when the first token is still used
 	}{
-		"the lifetime that was asked for":  {asked: time.Minute, last: 55*time.Second - 1},
-		"the longest by default":           {last: 6*time.Hour - 5*time.Second - 1},
-		"the service says less":            {ttl: "60", last: 55*time.Second - 1},
-		"the service does not say":         {asked: time.Minute, ttl: "-", last: 55*time.Second - 1},
-		"what the service says is no time": {asked: time.Minute, ttl: "soon", last: 55*time.Second - 1},
-		"the service says too much":        {ttl: "99999999999", last: 6*time.Hour - 5*time.Second - 1},
+		"the lifetime that was asked for":   {asked: time.Minute, last: 55*time.Second - 1},
+		"the longest by default":            {last: 6*time.Hour - 5*time.Second - 1},
+		"the service says less":             {ttl: "60", last: 55*time.Second - 1},
+		"the service does not say":          {asked: time.Minute, ttl: "-", last: 55*time.Second - 1},
+		"what the service says is no time":  {asked: time.Minute, ttl: "soon", last: 55*time.Second - 1},
+		"what the service says is negative": {asked: time.Minute, ttl: "-1", last: 55*time.Second - 1},
+		"the service says too much":         {ttl: "99999999999", last: 6*time.Hour - 5*time.Second - 1},
 	} {
 		for _, shared := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, shared %t", name, shared), func(t *testing.T) {
@@ -72,10 +73,16 @@ func TestTokenIsRenewedFiveSecondsBeforeItsEnd(t *testing.T) {
 
 func TestShortTokensWork(t *testing.T) {
 	t.Parallel()
-	s := serve(t, instance(), imdsclient.Options{TokenTTL: 2 * time.Second})
-	s.wantValue(t)
-	s.wantValue(t)
-	s.wantCounts(t, 2, 2)
+	over := instance()
+	over.ttl = "0"
+	for _, s := range []*service{
+		serve(t, instance(), imdsclient.Options{TokenTTL: 2 * time.Second}),
+		serve(t, over, imdsclient.Options{}), // it ends at once, says the service
+	} {
+		s.wantValue(t)
+		s.wantValue(t)
+		s.wantCounts(t, 2, 2)
+	}
 }
 
 func TestRefusedTokenIsReplacedOnce(t *testing.T) {

@@ -64,7 +64,7 @@ func (e eni) ipv6() []string {
 // subnet is the network's; one that is unknown is as large as those of a
 // default VPC.
 func (e eni) subnet() netip.Prefix {
-	if e.IPv4Subnet.IsValid() || !e.IPv4.IsValid() {
+	if e.IPv4Subnet.IsValid() {
 		return e.IPv4Subnet.Masked()
 	}
 	return netip.PrefixFrom(e.IPv4, 20).Masked()
@@ -119,9 +119,7 @@ func (e eni) v4() networkV4 {
 		doc.SubnetGatewayIPv6Address = gateway(e.IPv6Gateway, e.IPv6Subnet)
 		return doc
 	}
-	if e.IPv6.IsValid() {
-		doc.IPv6SubnetCIDRBlock = block(netip.PrefixFrom(e.IPv6, 64))
-	}
+	doc.IPv6SubnetCIDRBlock = block(netip.PrefixFrom(e.IPv6, 64)) // none without an address
 	subnet, router := e.subnet(), e.IPv4Gateway
 	if !router.IsValid() {
 		router = subnet.Addr().Next()

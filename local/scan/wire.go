@@ -67,14 +67,10 @@ func parseInfo(body []byte) (info, error) {
 // https://github.com/aws/amazon-ecs-agent/pull/5145
 func parseListed(name string, value json.RawMessage) (listed, error) {
 	if value[0] == '"' {
-		var short string
-		if err := json.Unmarshal(value, &short); err != nil {
-			return listed{}, fmt.Errorf("code of %.128q in info is not a string", name)
-		}
-		switch short {
-		case "0":
+		switch string(value) {
+		case `"0"`:
 			return listed{name: name, code: codeDelivered}, nil
-		case "1":
+		case `"1"`:
 			return listed{name: name, code: codeDenied}, nil
 		default:
 			return listed{name: name, code: codeUnknown}, nil

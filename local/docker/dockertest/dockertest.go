@@ -17,17 +17,23 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/docker/docker/api/types/versions"
 )
 
 // Engine is the engine. Its methods may be used concurrently.
 type Engine struct {
 	// APIVersion is what ping answers; 1.41 when empty.
 	APIVersion string
+	// OldestAPIVersion is the oldest that is answered; any when empty.
+	OldestAPIVersion string
 	// SampleEvery is the time between two stats samples; a second when zero.
 	SampleEvery time.Duration
 	// OnDescribe is called when a container is asked about. A status other
 	// than zero is the answer.
 	OnDescribe func(id string) (status int)
+	// OnList is the same for the list of containers.
+	OnList func() (status int)
 
 	t        testing.TB
 	mu       sync.Mutex
@@ -328,15 +334,16 @@ func (e *Engine) StatsStreams(id string) int {
 }
 
 var (
-	versioned = regexp.MustCompile(`^/v1\.\d+(/.*)$`)
+	versioned = regexp.MustCompile(`^/v(1\.\d+)(/.*)$`)
 	ofOne     = regexp.MustCompile(`^/containers/([0-9a-f]{64})/(json|stats)$`)
 )
 
 // ServeHTTP answers the requests that package docker may make.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
+	var asked string
 	if m := versioned.FindStringSubmatch(path); m != nil {
-		path = m[1]
+		asked, path = m[1], m[2]
 	}
 	e.mu.Lock()
 	e.requests = append(e.requests, r.Method+" "+path)
@@ -350,6 +357,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Ostype", "linux")
 	if failing != 0 {
 		refuse(w, failing, "the engine is out of order")
+		return
+	}
+	if asked != "" && e.OldestAPIVersion != "" && versions.LessThan(asked, e.OldestAPIVersion) {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", asked, e.OldestAPIVersion))
 		return
 	}
 	m := ofOne.FindStringSubmatch(path)
@@ -390,6 +401,12 @@ func answer(w http.ResponseWriter, document any) {
 }
 
 func (e *Engine) serveList(w http.ResponseWriter) {
+	if e.OnList != nil {
+		if status := e.OnList(); status != 0 {
+			refuse(w, status, "the list is out of order")
+			return
+		}
+	}
 	e.mu.Lock()
 	cut := e.cutLists > 0
 	if cut {
