@@ -97,13 +97,10 @@ func probesOf(log []*container.HealthcheckResult, started time.Time) []*containe
 }
 
 func endOf(p *container.HealthcheckResult) time.Time {
-	if p.End.Year() > 1 {
-		return p.End.UTC()
+	if end := moment(p.End); !end.IsZero() {
+		return end
 	}
-	if p.Start.Year() > 1 {
-		return p.Start.UTC()
-	}
-	return time.Time{}
+	return moment(p.Start)
 }
 
 // statusFrom returns the status to which the probes lead.
