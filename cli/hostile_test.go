@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -73,6 +75,85 @@ func TestNamesSteerNoTerminal(t *testing.T) {
 				t.Errorf("the name is not printed, so this tests nothing: %q %q", &out, &messages)
 			}
 		})
+	}
+}
+
+// What our own scanner reads has credentials and asks nobody for a token, nor
+// looks at the host name: a port for it would serve every program of the
+// machine, and web pages by DNS rebinding.
+func TestTheScannersOwnInstanceHasNoPort(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	flags := serverFlags{Credentials: "offline", Runtime: runtimeStatic, StateDir: t.TempDir(), Faults: faultsRecorded}
+	s, err := newService(ctx, flags, listenFlags{Listen: "127.0.0.1:0"}, nil, environment{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if network := s.instance.private.listener.Addr().Network(); strings.HasPrefix(network, "tcp") {
+		t.Errorf("it listens on %s %s", network, s.instance.private.listener.Addr())
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx, func() {}) }()
+	if err := s.instance.refresher.Now(ctx); err != nil {
+		t.Errorf("the scanner reads nothing: %v", err)
+	}
+	if _, scanned := s.instance.refresher.Report(); !scanned {
+		t.Error("no scan has ended")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Other programs of the machine cannot use the server of exec: neither its
+// credentials nor those in its instance metadata.
+func TestExecIsForItsCommandOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	told, over := filepath.Join(dir, "told"), filepath.Join(dir, "over")
+	var messages output
+	ended := make(chan int, 1)
+	go func() {
+		const script = `echo "$AWS_EC2_METADATA_SERVICE_ENDPOINT $AWS_CONTAINER_AUTHORIZATION_TOKEN" >"$0.new" && mv "$0.new" "$0"; while [ ! -e "$1" ]; do sleep 0.05; done`
+		ended <- run(t.Context(), []string{"exec", "--credentials", "offline", "--", "sh", "-c", script, told, over}, environment{stdout: io.Discard, stderr: &messages})
+	}()
+	t.Cleanup(func() {
+		if err := os.WriteFile(over, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		if code := <-ended; code != exitOK {
+			t.Errorf("exit %d: %s", code, &messages)
+		}
+	})
+	var url, token string
+	eventually(t, "the variables", func() bool {
+		text, _ := os.ReadFile(told)
+		url, token, _ = strings.Cut(strings.TrimSpace(string(text)), " ")
+		return token != ""
+	})
+	status := func(path, token string) int {
+		request, err := http.NewRequest(http.MethodGet, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	for path, refused := range map[string]int{
+		"/creds": 401, "/role/x": 401, "/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance": 403,
+	} {
+		if got := status(path, ""); got != refused {
+			t.Errorf("%s without the token: %d, want %d", path, got, refused)
+		}
+		eventually(t, path+" with the token", func() bool { return status(path, token) == 200 })
 	}
 }
 
