@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/scan"
 )
 
 // Exit codes.
@@ -164,6 +166,16 @@ func said(err error) error {
 	return err
 }
 
+// printableLines returns text that steers no terminal: errors quote names that
+// a container, an image or a service made up.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = scan.Printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // report prints an error and returns the exit code for it.
 func report(env environment, err error) int {
 	if err == nil {
@@ -173,7 +185,7 @@ func report(env environment, err error) int {
 	if ok && ended.reason == nil {
 		return ended.code
 	}
-	fmt.Fprintln(env.stderr, "ecs-local:", err)
+	fmt.Fprintln(env.stderr, "ecs-local:", printableLines(err.Error()))
 	if ok {
 		return ended.code
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/creds"
 	"github.com/ecs-local/ecs-local/local/imdsclient"
+	"github.com/ecs-local/ecs-local/local/scan"
 )
 
 // imdsCommand is "ecs-local imds".
@@ -170,7 +171,7 @@ func (c imdsLsCommand) Run(ctx context.Context, env environment) error {
 		return fmt.Errorf("%s is a value, nothing is below it: print it with `ecs-local imds get %[1]s`", path)
 	}
 	for _, name := range names {
-		if _, err := fmt.Fprintln(env.stdout, name); err != nil {
+		if _, err := fmt.Fprintln(env.stdout, scan.Printable(name)); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/ecs-local/ecs-local/local/imdsclient"
+	"github.com/ecs-local/ecs-local/local/scan"
 )
 
 // imdsDumpCommand is "ecs-local imds dump".
@@ -58,10 +59,10 @@ func (c imdsDumpCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	for _, path := range found.Missing {
-		fmt.Fprintf(env.stderr, "ecs-local: %s is listed but cannot be read (404): it is left out\n", path)
+		fmt.Fprintf(env.stderr, "ecs-local: %s is listed but cannot be read (404): it is left out\n", scan.Printable(path))
 	}
 	for _, path := range lost {
-		fmt.Fprintf(env.stderr, "ecs-local: no replay can have %s: it is left out\n", path)
+		fmt.Fprintf(env.stderr, "ecs-local: no replay can have %s: it is left out\n", scan.Printable(path))
 	}
 	return nil
 }

@@ -135,17 +135,18 @@ func (c serverFlags) newInstance(s *service, secret []byte, counted *scanMetrics
 	if err != nil {
 		return nil, misuse{err}
 	}
-	endpoint := c.ScanEndpoint
+	endpoint, dial := c.ScanEndpoint, dialer(nil)
 	if endpoint == "" {
 		// The public listener may be bound to an address that has ECS only,
-		// and it logs every request.
-		i.private = &server{name: "scanner", address: "localhost:0", handler: handlers.NewIMDS(i.service, slog.New(slog.DiscardHandler))}
-		if err := i.private.listen(log); err != nil {
-			return nil, err
-		}
-		endpoint = "http://" + i.private.listener.Addr().String()
+		// and it logs every request. This one asks nobody for a token, so
+		// nobody else may reach it.
+		memory := newPipes()
+		i.private = &server{name: "scanner", handler: handlers.NewIMDS(i.service, slog.New(slog.DiscardHandler)), listener: memory}
+		i.private.prepare(log)
+		i.private.http.ConnContext = nil // a hop limit is for packets
+		endpoint, dial = "http://localhost", memory.dial
 	}
-	i.refresher, err = newRefresher(endpoint, i.private != nil, c.ScanInterval, counted, log)
+	i.refresher, err = newRefresher(endpoint, dial, c.ScanInterval, counted, log)
 	if err != nil {
 		i.close()
 		return nil, err

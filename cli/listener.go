@@ -57,6 +57,12 @@ func (s *server) listen(log *slog.Logger) error {
 		return misuse{fmt.Errorf("listen on %q (%s): %w: give a host and a port, such as 127.0.0.1:8080 or [::1]:8080, or :8080 for every interface", s.address, s.flag, err)}
 	}
 	s.listener = lazyListener{listener}
+	s.prepare(log)
+	return nil
+}
+
+// prepare makes what serves, with its limits.
+func (s *server) prepare(log *slog.Logger) {
 	s.http = &http.Server{
 		Handler:           limitBody(s.handler),
 		ReadHeaderTimeout: readTimeout,
@@ -70,7 +76,6 @@ func (s *server) listen(log *slog.Logger) error {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	return nil
 }
 
 // url is where the server is, seen from this machine.

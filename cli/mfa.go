@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/ecs-local/ecs-local/local/scan"
 )
 
 // mfaCommand is "ecs-local mfa".
@@ -24,6 +26,6 @@ func (c mfaCommand) Run(ctx context.Context, env environment) error {
 	if err := c.call(ctx, http.MethodPost, "/v1/credentials/mfa", map[string]string{"code": c.Code}, &result); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(env.stdout, "logged in with %s until %s\n", result.MFA.Serial, result.MFA.Until.Local().Format("2006-01-02 15:04 MST"))
+	_, err := fmt.Fprintf(env.stdout, "logged in with %s until %s\n", scan.Printable(result.MFA.Serial), result.MFA.Until.Local().Format("2006-01-02 15:04 MST"))
 	return err
 }

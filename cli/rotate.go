@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/scan"
 )
 
 // rotateCommand is "ecs-local rotate".
@@ -36,7 +37,7 @@ func (c rotateCommand) Run(ctx context.Context, env environment) error {
 		return err
 	}
 	for _, role := range result.Rotated {
-		if _, err := fmt.Fprintln(env.stdout, "rotated", role); err != nil {
+		if _, err := fmt.Fprintln(env.stdout, "rotated", scan.Printable(role)); err != nil {
 			return err
 		}
 	}

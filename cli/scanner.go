@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -19,15 +21,18 @@ const (
 	ownScanRate     = 100
 )
 
-// newRefresher makes the refresher of the scanner. own says that the endpoint
-// is our own.
-func newRefresher(endpoint string, own bool, interval time.Duration, counted *scanMetrics, log *slog.Logger) (*scan.Refresher, error) {
-	client, err := imdsclient.New(imdsclient.Options{Endpoint: endpoint, Log: log})
+// dialer makes connections, as net.Dialer does.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// newRefresher makes the refresher of the scanner. own leads to our own
+// service; it is nil for another's.
+func newRefresher(endpoint string, own dialer, interval time.Duration, counted *scanMetrics, log *slog.Logger) (*scan.Refresher, error) {
+	client, err := imdsclient.New(imdsclient.Options{Endpoint: endpoint, Log: log, Dial: own})
 	if err != nil {
 		return nil, misuse{fmt.Errorf("--scan-endpoint: %w", err)}
 	}
 	options := scan.Options{Client: client, Log: log}
-	if own {
+	if own != nil {
 		options.Limiter = rate.NewLimiter(ownScanRate, 1)
 		if interval == 0 {
 			interval = ownScanInterval

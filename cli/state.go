@@ -6,12 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/imds"
@@ -38,6 +40,7 @@ func openState(dir string, log *slog.Logger) (state, error) {
 		if err := usable(dir); err != nil {
 			return state{}, misuse{fmt.Errorf("the state directory cannot be used: %w: choose another with --state-dir", err)}
 		}
+		state{dir}.warn(log)
 		return state{dir}, nil
 	}
 	dir, err := userStateDir()
@@ -49,6 +52,7 @@ func openState(dir string, log *slog.Logger) (state, error) {
 			slog.String("reason", err.Error()), slog.String("next", "name a directory with --state-dir to keep them"))
 		return state{}, nil
 	}
+	state{dir}.warn(log)
 	return state{dir}, nil
 }
 
@@ -78,16 +82,65 @@ func usable(dir string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// read returns the content of a file; nil when there is none.
+// mostState is more than any file of the state has.
+const mostState = 1 << 20
+
+// read returns the content of a file; nil when there is none. What somebody
+// else may have put there is refused: who knows the keys can pretend to be
+// ecs-local.
 func (s state) read(name string) ([]byte, error) {
 	if s.dir == "" {
 		return nil, nil
 	}
-	content, err := os.ReadFile(filepath.Join(s.dir, name))
+	path := filepath.Join(s.dir, name)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for a writer
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return content, err
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, misuse{fmt.Errorf("%s is no regular file: remove it, and a new one is made", path)}
+	}
+	if uid, ok := ownerOf(info); ok && !s.trusts(uid) {
+		return nil, misuse{fmt.Errorf("%s belongs to user %d, who may have put a key there that others know: remove it, and a new one is made, or choose another directory with --state-dir", path, uid)}
+	}
+	return io.ReadAll(io.LimitReader(f, mostState))
+}
+
+// trusts reports whether files of a user are taken: those of this user, of
+// root, and of whose directory it is.
+func (s state) trusts(uid int) bool {
+	if uid == ownUser() || uid == 0 {
+		return true
+	}
+	info, err := os.Stat(s.dir)
+	if err != nil {
+		return false
+	}
+	owner, ok := ownerOf(info)
+	return ok && owner == uid
+}
+
+// warn tells of keys that others can read. On some file systems nobody can
+// change that, so it is no error.
+func (s state) warn(log *slog.Logger) {
+	for _, name := range []string{identityFile, secretFile, authorityFile} {
+		path := filepath.Join(s.dir, name)
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		if _, ok := ownerOf(info); ok && info.Mode().Perm()&0o077 != 0 {
+			log.Warn("other users of this machine can read a key, or change it", slog.String("file", path), slog.String("next", "chmod 600 "+path))
+		}
+	}
 }
 
 // write puts a file in place at once: nobody sees half of it.

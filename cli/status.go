@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/ecs-local/ecs-local/local/scan"
 )
 
 // statusCommand is "ecs-local status".
@@ -80,7 +82,7 @@ func (c statusCommand) Run(ctx context.Context, env environment) error {
 func (s serverStatus) print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(table, "%s\t%s\n", name, scan.Printable(fmt.Sprintf(format, args...)))
 	}
 	row("version", "%s, running for %s", s.Version, time.Since(s.Started).Round(time.Second))
 	row("containers", "%s", s.Runtime)
@@ -139,7 +141,11 @@ func printTasks(w io.Writer, tasks []knownTask, protection []protectedTask, faul
 				name, path = t.Name, t.Credentials["TaskApplication"]
 				until, faulty = protectedUntil(protection, t.ARN), faultsOf(faults, t.ARN)
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, c.DockerName, c.State, c.address(), dash(path), dash(until), dash(faulty))
+			cells := []string{name, c.DockerName, c.State, c.address(), dash(path), dash(until), dash(faulty)}
+			for i, cell := range cells {
+				cells[i] = scan.Printable(cell) // a label may hold anything
+			}
+			fmt.Fprintln(table, strings.Join(cells, "\t"))
 		}
 	}
 	table.Flush()

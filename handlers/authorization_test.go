@@ -13,6 +13,7 @@ import (
 
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local"
+	"github.com/ecs-local/ecs-local/local/imds"
 )
 
 // authorizationToken is a secret as the others: no log and no error may hold
@@ -77,6 +78,46 @@ func TestAuthorizationTokenIsForCredentialsOnly(t *testing.T) {
 	})
 	if w := f.do(f.handler, call{path: "/v4"}); w.Code != http.StatusOK {
 		t.Errorf("metadata: status %d", w.Code)
+	}
+}
+
+// Instance metadata has the developer's session, as the keys of the instance's
+// identity, and the roles of tasks.
+func TestAuthorizationTokenGuardsInstanceMetadata(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const task = "5f0c1b7e9a2d4c3e8b6a7d1f20394857"
+	h := f.with(handlers.Deps{Authorization: wantsToken, IMDS: newService(t, imds.Config{Role: "web", Namespaces: map[string][]imds.TaskRole{
+		"iam-ecs-1": {{Task: task, RoleType: imds.TaskApplication, Role: "shop"}},
+	}})})
+	const identity, tasks = "identity-credentials/ec2/security-credentials/ec2-instance", "iam-ecs-1/security-credentials/" + task + "-TaskApplication"
+	for _, path := range []string{
+		"/latest/meta-data/" + identity, "/latest/meta-data/" + identity + "/", "/latest/meta-data/" + tasks, "/2021-03-23/meta-data/" + identity,
+		"//latest//meta-data//" + tasks, "/latest/meta-data/x/../" + identity, "/./latest/meta-data/" + tasks, "/latest/meta-data/" + tasks + "?x=/security",
+		"/latest/meta-data/" + strings.ReplaceAll(identity, "security-credentials/", "%73ecurity%2dcredentials%2f"),
+		"/latest/meta-data/" + strings.ReplaceAll(tasks, "security-credentials/", "security-credentials%2F"), "/latest/meta%2Ddata/%69am-ecs-1/security-credentials/" + task + "-TaskApplication",
+	} {
+		for _, test := range []struct {
+			method, token string
+			status        int
+		}{{"GET", "", 403}, {"HEAD", "", 403}, {"GET", "another", 403}, {"GET", authorizationToken, 200}, {"HEAD", authorizationToken, 200}} {
+			header := http.Header{}
+			if test.token != "" {
+				header.Set("Authorization", test.token)
+			}
+			w := f.do(h, call{method: test.method, path: path, header: header})
+			if w.Code != test.status || test.status == 403 && w.Body.Len() > 0 || test.status == 200 && w.Header().Get("Content-Length") == "0" {
+				t.Errorf("%s %s with %q: status %d, %s", test.method, path, redacted(test.token), w.Code, redacted(w.Body.String()))
+			}
+		}
+	}
+	for _, path := range []string{"", "instance-id", "iam/security-credentials/web", "iam-ecs-1/info", "iam-ecs-1/security-credentials/", "identity-credentials/ec2/info"} {
+		if w := f.do(h, call{path: "/latest/meta-data/" + path}); w.Code != http.StatusOK {
+			t.Errorf("%q without the token: status %d", path, w.Code)
+		}
+	}
+	if log := f.log.String(); strings.Contains(log, authorizationToken) || !strings.Contains(log, "Authorization header is not the token") {
+		t.Error("the log holds the token, or no reason")
 	}
 }
 

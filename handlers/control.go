@@ -181,27 +181,51 @@ func (c *control) router() *mux.Router {
 
 // nothing answers every method on a path that does not exist.
 func (c *control) nothing(w http.ResponseWriter, r *http.Request) {
-	c.answer(w, r, controlDialect, record{family: controlDialect.family, route: routeOf(r)}, time.Now(), nil,
+	c.answer(w, r, controlDialect, record{family: controlDialect.family, route: "none"}, time.Now(), nil,
 		local.Errorf(local.NotFound, "there is nothing at this path: see docs/endpoints.md for the paths of the control API"))
 }
 
 // outsiders refuses the containers that ecs-local serves: they must not steer
-// what they are given.
+// what they are given. Nobody else has a link-local address, or one on their
+// networks, but the machine, whose addresses there are known.
 func (c *control) outsiders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
-		addr, err := remote(r)
-		if err == nil && !addr.IsLoopback() {
-			who, err := c.caller(r)
-			if err == nil || local.CodeOf(err) == local.Ambiguous {
-				body := mustEncode(controlError{Code: string(local.Denied), Message: "the control API does not answer containers of a task" + named(who) + ": call it from the host"})
-				writeBody(w, r, http.StatusForbidden, "application/json", body)
-				c.logRefusal(r, controlDialect.family, who, begun, "the control API is not for task containers")
-				return
-			}
+		who, err := c.insider(r)
+		if err == nil {
+			next.ServeHTTP(w, r)
+			return
 		}
-		next.ServeHTTP(w, r)
+		status := httpStatus(local.CodeOf(err))
+		writeBody(w, r, status, "application/json", mustEncode(controlDialect.body(status, err)))
+		c.logRefusal(r, controlDialect.family, who, status, begun, local.MessageOf(err))
 	})
+}
+
+// insider returns an error for a caller that is a container of a task, or may
+// be one.
+func (c *control) insider(r *http.Request) (local.Caller, error) {
+	addr, err := remote(r)
+	if err != nil || addr.IsLoopback() {
+		return local.Caller{}, nil
+	}
+	who, unknown := c.caller(r)
+	if unknown == nil || local.CodeOf(unknown) == local.Ambiguous {
+		return who, local.Errorf(local.Denied, "the control API does not answer containers of a task%s: call it from the host", named(who))
+	}
+	dir, _ := c.runtime.Current()
+	switch {
+	case dir.IsHost(addr), addr.WithZone("") == arrivedAt(r).WithZone(""):
+		return local.Caller{}, nil
+	case dir.IsNeighbour(addr):
+		return local.Caller{}, local.Errorf(local.Denied,
+			"the control API does not answer containers of a task, and %s is an address on their networks: call it from the host, by a port that is published on 127.0.0.1", addr)
+	case away(unknown):
+		return local.Caller{}, &local.Error{Code: local.CodeOf(unknown), Err: unknown,
+			Msg: "the control API does not answer containers of a task, and whether " + addr.String() + " is one cannot be told: " + local.MessageOf(unknown)}
+	default:
+		return local.Caller{}, nil
+	}
 }
 
 func named(who local.Caller) string {

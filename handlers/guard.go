@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/imds"
@@ -25,7 +24,7 @@ func (s *server) guard(family string, allowedHosts []string, next http.Handler) 
 		begun := time.Now()
 		if reason := refusal(r, allowedHosts); reason != "" {
 			refuse(w, r, reason)
-			s.logRefusal(r, family, s.known(r), begun, reason)
+			s.logRefusal(r, family, s.known(r), http.StatusForbidden, begun, reason)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -33,10 +32,10 @@ func (s *server) guard(family string, allowedHosts []string, next http.Handler) 
 }
 
 // logRefusal writes the one line about a request that no route gets to see.
-func (s *server) logRefusal(r *http.Request, family string, who local.Caller, begun time.Time, reason string) {
+func (s *server) logRefusal(r *http.Request, family string, who local.Caller, status int, begun time.Time, reason string) {
 	attrs := []slog.Attr{
 		slog.String("family", family), slog.String("route", "none"), slog.String("method", r.Method),
-		slog.Int("status", http.StatusForbidden), slog.Duration("duration", time.Since(begun)), slog.String("remote", r.RemoteAddr),
+		slog.Int("status", status), slog.Duration("duration", time.Since(begun)), slog.String("remote", r.RemoteAddr),
 	}
 	s.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(append(attrs, callerAttrs(who)...), slog.String("reason", reason))...)
 }
@@ -54,20 +53,30 @@ func refusal(r *http.Request, allowedHosts []string) string {
 	if !allowedHost(r.Host, allowedHosts) {
 		return "the host name " + quoteShort(r.Host) + " is not answered here" + option
 	}
-	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
-	if origin != "" {
-		from, err := url.Parse(origin)
-		if err == nil && listed(hostName(from.Host), allowedHosts) {
-			return ""
-		}
-		if err != nil || from.Host != r.Host {
+	allowed := false
+	for _, origin := range r.Header.Values("Origin") {
+		from, ok := hostOfOrigin(origin)
+		allowed = ok && listed(hostName(from), allowedHosts)
+		if !allowed && origin != "" && (!ok || from != r.Host) {
 			return "a request from the web origin " + quoteShort(origin) + " is not answered here" + option
 		}
 	}
-	if site == "cross-site" || site == "same-site" {
-		return "a request that another web site makes is not answered here" + option
+	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+		if !allowed && site != "" && site != "same-origin" && site != "none" {
+			return "a request that another web site makes is not answered here" + option
+		}
 	}
 	return ""
+}
+
+// hostOfOrigin returns the host, with its port, of the origin of a web page; ok
+// is false for what is none, such as null.
+func hostOfOrigin(origin string) (host string, ok bool) {
+	from, err := url.Parse(origin)
+	if err != nil || from.Scheme != "http" && from.Scheme != "https" || from.User != nil {
+		return "", false
+	}
+	return from.Host, from.Host != ""
 }
 
 // AllowedHost returns the rule by which every listener answers a host name,
@@ -82,15 +91,19 @@ func AllowedHost(list []string) func(host string) bool {
 // host.docker.internal and what is listed.
 func allowedHost(host string, list []string) bool {
 	name := hostName(host)
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil && !strings.Contains(addr.Zone(), ".") {
 		return true
 	}
-	// There are other characters that browsers take for a dot.
-	ascii := !strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII })
-	if ascii && !strings.Contains(name, ".") || name == "host.docker.internal" {
+	if !strings.ContainsFunc(name, noLabel) || name == "host.docker.internal" {
 		return true
 	}
 	return listed(name, list)
+}
+
+// noLabel reports whether a character is none that a single label of a host
+// name has: a dot, and what a browser may take for one, or decode to one.
+func noLabel(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
 func listed(name string, list []string) bool {

@@ -112,7 +112,7 @@ func New(d Deps) http.Handler {
 	}
 	instance := s.unrouted("imds")
 	if d.IMDS != nil {
-		instance = newInstance(d.IMDS, d.Log, s.known)
+		instance = s.instance()
 	}
 	var ecs http.Handler
 	if d.Strict {

@@ -18,17 +18,24 @@ type instance struct {
 	service *imds.Service
 	log     *slog.Logger
 	known   func(*http.Request) local.Caller // for the log; may be nil
+	// authorize returns why a request may not have credentials. May be nil.
+	authorize func(*http.Request) error
 }
 
 // NewIMDS returns the handler of an instance metadata service and of nothing
 // else; a request's Host and origin are not looked at. A server of it has
 // ConnContext, for the hop limit, and DisableGeneralOptionsHandler set.
 func NewIMDS(service *imds.Service, log *slog.Logger) http.Handler {
-	return newInstance(service, log, nil)
+	return &instance{service: service, log: log}
 }
 
-func newInstance(service *imds.Service, log *slog.Logger, known func(*http.Request) local.Caller) http.Handler {
-	return &instance{service: service, log: log, known: known}
+// instance serves the instance metadata service.
+func (s *server) instance() http.Handler {
+	i := &instance{service: s.imds, log: s.log, known: s.known}
+	if s.authorization != nil {
+		i.authorize = s.authorize
+	}
+	return i
 }
 
 // Header values that never change. net/http only reads them.
@@ -47,6 +54,10 @@ func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request.TokenTTL, _ = first(r.Header, imds.HeaderTokenTTL)
 	_, request.Forwarded = r.Header[imds.HeaderForwarded]
 
+	var refused error
+	if i.authorize != nil {
+		request.Allowed = func() bool { refused = i.authorize(r); return refused == nil }
+	}
 	response := i.service.Answer(request)
 	i.limitHops(r, response)
 	send(w, &response)
@@ -54,7 +65,7 @@ func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if i.known != nil {
 		rec.who = i.known(r)
 	}
-	logRequest(i.log, r, rec, response.Status, begun, nil)
+	logRequest(i.log, r, rec, response.Status, begun, refused)
 }
 
 // target returns the path of the request line, undecoded.

@@ -30,6 +30,7 @@ type Directory struct {
 	byAddress  map[netip.Addr][]*Container
 	taskOf     map[*Container]*Task
 	gateways   map[netip.Addr]string // gateway address → network
+	subnets    map[netip.Prefix]bool // of the networks from which requests can come
 	hostMode   []*Container
 	inside     []*Container // who else is in the network namespace of self, alive or not
 
@@ -56,6 +57,7 @@ func NewDirectory(containers []*Container, self string, facts Facts) *Directory 
 		byAddress:  make(map[netip.Addr][]*Container, len(containers)),
 		taskOf:     make(map[*Container]*Task, len(containers)),
 		gateways:   map[netip.Addr]string{},
+		subnets:    map[netip.Prefix]bool{},
 		instance:   newInstance(facts),
 	}
 	sortMembers(d.containers)
@@ -115,6 +117,11 @@ func (d *Directory) indexAddresses(c *Container) {
 		for _, gateway := range []netip.Addr{n.IPv4Gateway, n.IPv6Gateway} {
 			if gateway.IsValid() {
 				d.gateways[gateway] = n.Name
+			}
+		}
+		for _, subnet := range []netip.Prefix{n.IPv4Subnet, n.IPv6Subnet} {
+			if subnet.IsValid() {
+				d.subnets[subnet] = true
 			}
 		}
 		if c == d.self || c.SharesWith != "" {
@@ -387,6 +394,27 @@ func (d *Directory) IsHost(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	_, gateway := d.gateways[addr]
 	return addr.IsLoopback() && len(d.inside) == 0 || gateway
+}
+
+// IsNeighbour reports whether an address is one that only what is attached to a
+// network of the containers can have, and not the machine's own: it is within
+// such a network, or link-local, which no router hands on. Docker does not tell
+// all addresses of a container: not those that the kernel gives it, or the
+// container itself.
+func (d *Directory) IsNeighbour(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	if d.IsHost(addr) || addr.IsLoopback() {
+		return false
+	}
+	if addr.IsLinkLocalUnicast() {
+		return true
+	}
+	for subnet := range d.subnets {
+		if subnet.Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // candidates names some containers that could be put into a path.

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/ecs-local/ecs-local/local"
@@ -135,6 +136,7 @@ func (b *base) load(ctx context.Context, device *mfa, more ...func(*config.LoadO
 		// calls of the SDK's own chain, which no context ends: its cache
 		// removes the deadline.
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(b.opts.Timeout / 2)),
+		config.WithAPIOptions([]func(*middleware.Stack) error{limitAnswers}),
 		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, _ ...any) {
 			// The arguments stay out: they may be secrets.
 			b.opts.Log.Debug("AWS SDK", "message", format)

@@ -32,6 +32,9 @@ const (
 	// the time, up to retryMax; each a little earlier at random.
 	retryFirst = 2 * time.Second
 	retryMax   = time.Minute
+	// mostRoles is how many roles are kept: a container may ask for as many as
+	// it can think of names, and in some modes each has credentials.
+	mostRoles = 1000
 )
 
 // refreshAt returns when credentials that were obtained now are due for
@@ -44,7 +47,8 @@ func refreshAt(now, expiration time.Time) time.Time {
 // session name of whoever asked first is used for everybody, also when the
 // credentials are renewed. Credentials that somebody has read are renewed in
 // the background before they expire; those that nobody has read since the last
-// renewal wait for the next reader, and are dropped at their expiry.
+// renewal wait for the next reader, and are dropped at their expiry. When there
+// are too many, those go first that have been asked for only once.
 type cache struct {
 	next    Provider
 	timeout time.Duration // of one call to next
@@ -52,6 +56,9 @@ type cache struct {
 	ctx     context.Context // ends with close
 	cancel  context.CancelFunc
 	entries sync.Map // local.Role → *entry
+
+	mu   sync.Mutex
+	kept []*entry // the oldest first; some may be in entries no more
 }
 
 func newCache(next Provider, timeout time.Duration, log *slog.Logger) *cache {
@@ -76,11 +83,15 @@ func (c *cache) Credentials(ctx context.Context, role local.Role, session string
 func (c *cache) at(ctx context.Context, now time.Time, role local.Role, session string) (local.Credentials, error) {
 	v, ok := c.entries.Load(role)
 	if !ok {
-		v, _ = c.entries.LoadOrStore(role, &entry{cache: c, role: role, session: session})
+		fresh := &entry{cache: c, role: role, session: session}
+		if v, ok = c.entries.LoadOrStore(role, fresh); !ok {
+			c.keep(fresh)
+		}
 	}
 	e := v.(*entry)
 	if h := e.current.Load(); h != nil && now.Before(h.creds.Expiration) {
 		h.markRead()
+		e.markWanted()
 		if !now.Before(h.refreshAt) && !h.renewing.Load() {
 			go e.renew(h)
 		}
@@ -103,6 +114,28 @@ func (c *cache) at(ctx context.Context, now time.Time, role local.Role, session 
 	}
 }
 
+// keep takes note of a new entry, and makes room for it: the oldest goes that
+// nobody has come back to since it was last looked at here.
+func (c *cache) keep(fresh *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = append(c.kept, fresh)
+	for len(c.kept) > mostRoles {
+		oldest := c.kept[0]
+		c.kept = c.kept[1:]
+		if v, ok := c.entries.Load(oldest.role); !ok || v != any(oldest) {
+			continue
+		}
+		if oldest.wanted.Swap(false) {
+			c.kept = append(c.kept, oldest)
+			continue
+		}
+		if c.entries.CompareAndDelete(oldest.role, oldest) {
+			oldest.retire()
+		}
+	}
+}
+
 // drop forgets roles, and returns those of them whose credentials it had. A
 // call that is under way answers those who wait for it and nobody after them.
 func (c *cache) drop(match func(local.Role) bool) []local.Role {
@@ -114,8 +147,7 @@ func (c *cache) drop(match func(local.Role) bool) []local.Role {
 			if h := e.current.Load(); h != nil && now.Before(h.creds.Expiration) {
 				dropped = append(dropped, role)
 			}
-			e.retired.Store(true)
-			e.setTimers()
+			e.retire()
 		}
 		return true
 	})
@@ -142,9 +174,24 @@ type entry struct {
 	failure atomic.Pointer[failure]
 	flight  singleflight.Group // at most one call at a time
 	retired atomic.Bool        // it is in the cache no more
+	wanted  atomic.Bool        // somebody has come back for it; see keep
 
 	mu     sync.Mutex
 	timers []*time.Timer
+}
+
+// markWanted writes only once, as markRead does.
+func (e *entry) markWanted() {
+	if !e.wanted.Load() {
+		e.wanted.Store(true)
+	}
+}
+
+// retire ends what goes on in the background for an entry that is in the cache
+// no more. A call that is under way answers those who wait for it.
+func (e *entry) retire() {
+	e.retired.Store(true)
+	e.setTimers()
 }
 
 // held are credentials in the cache.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -247,6 +248,83 @@ func TestCacheForgetsRolesThatNeverWorked(t *testing.T) {
 			t.Errorf("%d entries a minute later, want none", n)
 		}
 	})
+}
+
+func TestCacheKeepsSoManyRoles(t *testing.T) {
+	t.Parallel()
+	for _, failing := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &source{lifetime: time.Hour}
+			c, _ := cacheOver(t, s)
+			read(t, c, "web")
+			read(t, c, "web") // it is wanted
+			s.failing.Store(failing)
+			for i := range 5 * mostRoles {
+				_, err := c.Credentials(t.Context(), local.Role{Name: fmt.Sprintf("made-up-%d", i)}, "attacker")
+				if (err != nil) != failing {
+					t.Fatal(err)
+				}
+				if i%(mostRoles/4) == 0 {
+					read(t, c, "web")
+				}
+			}
+			kept := 0
+			c.entries.Range(func(_, e any) bool {
+				if e.(*entry).retired.Load() {
+					t.Error("what is kept is retired")
+				}
+				kept++
+				return true
+			})
+			if kept > mostRoles || len(c.kept) > mostRoles {
+				t.Errorf("failing %t: %d roles are kept, and %d noted, want %d at most", failing, kept, len(c.kept), mostRoles)
+			}
+			if calls := s.calls.Load(); calls != 5*mostRoles+1 {
+				t.Errorf("failing %t: %d calls for %d roles: the role that is wanted went with the others", failing, calls, 5*mostRoles+1)
+			}
+			c.close()
+			synctest.Wait()
+		})
+	}
+}
+
+// The first answer of a role is for those who wait, however many roles come
+// after it.
+func TestCacheAnswersWhoWaitsForARoleThatGoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &late{released: make(chan struct{}), next: &source{lifetime: time.Hour}}
+		c := newCache(s, DefaultTimeout, slog.New(slog.DiscardHandler))
+		defer c.close()
+		done := make(chan error)
+		go func() { _, err := c.Credentials(t.Context(), web, "web"); done <- err }()
+		synctest.Wait()
+		for i := range mostRoles + 1 {
+			if _, err := c.Credentials(t.Context(), local.Role{Name: fmt.Sprintf("made-up-%d", i)}, "attacker"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(s.released)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if _, ok := c.entries.Load(web); ok {
+			t.Error("the oldest role is still kept, so this tests nothing")
+		}
+	})
+}
+
+// late is a Provider whose answer for the role web waits.
+type late struct {
+	released chan struct{}
+	next     Provider
+}
+
+func (l *late) Credentials(ctx context.Context, role local.Role, session string) (local.Credentials, error) {
+	if role == web {
+		<-l.released
+	}
+	return l.next.Credentials(ctx, role, session)
 }
 
 func TestCacheNeverHandsOutExpiredCredentials(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,6 +204,40 @@ func TestClockSkewSaysHowMuch(t *testing.T) {
 				if !strings.Contains(e.Msg, off.String()) && !strings.Contains(e.Msg, (off+time.Second).String()) && !strings.Contains(e.Msg, (off-time.Second).String()) {
 					t.Errorf("%q does not say %v", e.Msg, off)
 				}
+			}
+		})
+	}
+}
+
+// An STS, or what stands in for it, may send whatever it likes.
+func TestEndlessAnswerOfSTS(t *testing.T) {
+	for name, status := range map[string]int{"credentials": 200, "an error": 403} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeSTS(t)
+			var sent atomic.Int64
+			f.setBehaviour(func(w http.ResponseWriter, r *http.Request, _ call) bool {
+				w.Header().Set("Content-Type", "text/xml")
+				w.WriteHeader(status)
+				chunk := strings.Repeat("x", 1<<20)
+				fmt.Fprint(w, "<AssumeRoleResponse><AssumeRoleResult><Credentials><SessionToken>")
+				for r.Context().Err() == nil {
+					n, err := fmt.Fprint(w, chunk)
+					if sent.Add(int64(n)); err != nil {
+						return true
+					}
+				}
+				return true
+			})
+			writeFile(t, setAWS(t, nil), "config", "[default]\n"+baseProfile, 0o600)
+			s := newService(t, f, creds.Options{Mode: creds.ModeSTS})
+			begun := time.Now()
+			_, err := s.Credentials(t.Context(), local.Role{ARN: roleARN}, "web")
+			if code := local.CodeOf(err); code != local.Unavailable {
+				t.Errorf("got %v (%s)", err, code)
+			}
+			const most = 200 << 20 // some is on its way; each attempt is one answer
+			if took := time.Since(begun); sent.Load() > most || took > 8*time.Second {
+				t.Errorf("%d bytes were read in %s", sent.Load(), took)
 			}
 		})
 	}

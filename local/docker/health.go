@@ -65,7 +65,7 @@ func healthOf(test *container.HealthConfig, h *container.Health, c, before *loca
 		now.ExitCode = last.ExitCode // the agent keeps it after a recovery
 	}
 	if p := switchedBy(probes, status, h.FailingStreak, retries); p != nil {
-		now.Since = p.End.UTC()
+		now.Since = moment(p.End)
 		now.Output = cut(p.Output)
 		if status == unhealthy {
 			now.ExitCode = p.ExitCode

@@ -112,10 +112,18 @@ func stateOf(s *container.State) local.State {
 // timeOf reads a time; the engine's "never" is the zero time.
 func timeOf(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil || t.Year() <= 1 {
+	if err != nil {
 		return time.Time{}
 	}
-	return t.UTC()
+	return moment(t)
+}
+
+// moment returns a time that a document can hold, or the zero time.
+func moment(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() <= 1 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // cpuOf returns CPU units, of which ECS knows whole ones only. The three ways
@@ -144,10 +152,10 @@ func networksOf(settings *container.NetworkSettings) []local.Network {
 	for name, e := range settings.Networks {
 		n := local.Network{Name: name}
 		if e != nil {
-			n.IPv4, n.IPv4Subnet = addressOf(e.IPAddress, e.IPPrefixLen)
-			n.IPv6, n.IPv6Subnet = addressOf(e.GlobalIPv6Address, e.GlobalIPv6PrefixLen)
-			n.IPv4Gateway, _ = addressOf(e.Gateway, 0)
-			n.IPv6Gateway, _ = addressOf(e.IPv6Gateway, 0)
+			n.IPv4, n.IPv4Subnet = addressOf(netip.Addr.Is4, e.IPAddress, e.IPPrefixLen)
+			n.IPv6, n.IPv6Subnet = addressOf(netip.Addr.Is6, e.GlobalIPv6Address, e.GlobalIPv6PrefixLen)
+			n.IPv4Gateway, _ = addressOf(netip.Addr.Is4, e.Gateway, 0)
+			n.IPv6Gateway, _ = addressOf(netip.Addr.Is6, e.IPv6Gateway, 0)
 			n.MAC = e.MacAddress
 		}
 		list = append(list, n)
@@ -156,13 +164,14 @@ func networksOf(settings *container.NetworkSettings) []local.Network {
 	return list
 }
 
-// addressOf returns the address and the network of that many bits around it.
-func addressOf(s string, bits int) (netip.Addr, netip.Prefix) {
+// addressOf returns an address of a family, and the network of that many bits
+// around it.
+func addressOf(family func(netip.Addr) bool, s string, bits int) (netip.Addr, netip.Prefix) {
 	addr, err := netip.ParseAddr(s)
-	if err != nil || addr.IsUnspecified() {
+	addr = addr.Unmap().WithZone("")
+	if err != nil || addr.IsUnspecified() || !family(addr) {
 		return netip.Addr{}, netip.Prefix{}
 	}
-	addr = addr.Unmap()
 	if bits <= 0 {
 		return addr, netip.Prefix{}
 	}

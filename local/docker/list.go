@@ -2,6 +2,7 @@ package docker
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/docker/docker/api/types/container"
@@ -93,8 +94,10 @@ func listedPlaces(s *container.Summary) map[place]bool {
 		if e == nil {
 			continue
 		}
-		for _, text := range []string{e.IPAddress, e.GlobalIPv6Address} {
-			if addr, _ := addressOf(text, 0); addr.IsValid() {
+		v4, _ := addressOf(netip.Addr.Is4, e.IPAddress, 0)
+		v6, _ := addressOf(netip.Addr.Is6, e.GlobalIPv6Address, 0)
+		for _, addr := range []netip.Addr{v4, v6} {
+			if addr.IsValid() {
 				all[place{name, addr}] = true
 			}
 		}

@@ -16,6 +16,10 @@ import (
 // requestTimeout is how long a request may take, the wait for others included.
 const requestTimeout = 5 * time.Second
 
+// mostRunning is how many faults a target can have: each is kept, and there are
+// as many black holes as ports, protocols and directions.
+const mostRunning = 256
+
 // Options say how faults work.
 type Options struct {
 	// Injector makes faults real. Nil: Record.
@@ -60,6 +64,9 @@ func (s *Service) Start(ctx context.Context, target Target, f Fault) error {
 		if f.Kind == BlackholePort {
 			if there, err := s.check(ctx, p, f); there || err != nil {
 				return err
+			}
+			if len(p.running) >= mostRunning {
+				return invalid(fmt.Sprintf("There are already %d faults running, which is the most that one task can have: stop one first", mostRunning))
 			}
 		} else {
 			for _, kind := range []Kind{Latency, PacketLoss} {

@@ -429,3 +429,29 @@ func TestStopOlder(t *testing.T) {
 		}
 	})
 }
+
+func TestATaskHasSoManyFaults(t *testing.T) {
+	t.Parallel()
+	s := fault.New(fault.Options{})
+	for port := range 300 {
+		want := "running"
+		if port >= 256 {
+			want = "400 There are already 256 faults running, which is the most that one task can have: stop one first"
+		}
+		if got := act(t.Context(), s, fault.Start, shop, hole(uint16(port+1), "tcp", "ingress")); got != want {
+			t.Fatalf("black hole %d: %s, want %s", port+1, got, want)
+		}
+	}
+	for _, step := range []step{
+		{fault.Start, hole(1, "tcp", "ingress"), "running"}, // it runs already
+		{fault.Stop, hole(1, "tcp", "ingress"), "stopped"},
+		{fault.Start, hole(300, "tcp", "ingress"), "running"},
+	} {
+		if got := act(t.Context(), s, step.action, shop, step.f); got != step.want {
+			t.Errorf("%s %d: %s, want %s", step.action, step.f.Port, got, step.want)
+		}
+	}
+	if got := act(t.Context(), s, fault.Start, blog, hole(1, "tcp", "ingress")); got != "running" {
+		t.Errorf("another task: %s", got)
+	}
+}

@@ -27,6 +27,9 @@ type Request struct {
 	TokenTTL string // HeaderTokenTTL
 	// Forwarded is whether there is a HeaderForwarded, whatever its value.
 	Forwarded bool
+	// Allowed reports whether the request may have the keys of the instance's
+	// identity and of tasks. It is called for these only. Nil: it may.
+	Allowed func() bool
 	// KeepAlive is whether the header Connection asks for it.
 	KeepAlive bool
 }
@@ -138,6 +141,9 @@ func (s *Service) Answer(r Request) Response {
 	}
 	switch r.Method {
 	case "GET", "HEAD":
+		if r.Allowed != nil && guarded(path) && !r.Allowed() {
+			break
+		}
 		snap.value(&response, path, delivery)
 	case "OPTIONS":
 		response.Status, response.Allow = statusOK, "OPTIONS, GET, HEAD"
@@ -147,6 +153,18 @@ func (s *Service) Answer(r Request) Response {
 		response.Body = nil
 	}
 	return response
+}
+
+// guarded reports whether a clean path is below the keys of the instance's
+// identity, or of a task. Those of the instance profile are for every program
+// of the instance.
+func guarded(path string) bool {
+	dir, _, ok := strings.Cut(path, "/security-credentials/")
+	if !ok {
+		return false
+	}
+	_, dir, _ = strings.Cut(strings.TrimPrefix(dir, "/"), "/") // the version
+	return dir == "meta-data/identity-credentials/ec2" || strings.HasPrefix(dir, "meta-data/"+namespacePrefix)
 }
 
 // value puts what is at a path into the response.

@@ -134,7 +134,8 @@ func New(opts Options) (*Client, error) {
 					defer cancel()
 					return opts.Dial(ctx, network, address)
 				},
-				DisableCompression: true, // bytes as they are
+				DisableCompression:     true, // bytes as they are
+				MaxResponseHeaderBytes: 64 << 10,
 				// The real service closes every connection, too. On one that is
 				// kept, the transport would repeat requests on its own.
 				DisableKeepAlives: true,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -229,6 +230,55 @@ func TestAnswersAreBounded(t *testing.T) {
 			wantError(t, err, local.Unavailable, "more than 100 bytes")
 		}
 		s.wantCounts(t, 1, 1)
+	}
+}
+
+// What answers at the address may be anything.
+func TestHostileAnswers(t *testing.T) {
+	t.Parallel()
+	endless := func(w http.ResponseWriter, chunk string) bool {
+		for {
+			if _, err := io.WriteString(w, chunk); err != nil {
+				return true
+			}
+		}
+	}
+	raw := func(w http.ResponseWriter, text string) bool {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(conn, text)
+			_ = conn.Close()
+		}
+		return true
+	}
+	big := strings.Repeat("x", 1<<20)
+	for name, tc := range map[string]struct {
+		answer func(http.ResponseWriter) bool
+		text   string
+	}{
+		"an endless value":         {func(w http.ResponseWriter) bool { return endless(w, big) }, "more than 1048576 bytes"},
+		"an endless error":         {func(w http.ResponseWriter) bool { w.WriteHeader(403); return endless(w, big) }, "(403)"},
+		"a giant header":           {func(w http.ResponseWriter) bool { w.Header().Set("X", big); return false }, "no whole answer arrives"},
+		"a length that is too big": {func(w http.ResponseWriter) bool { return raw(w, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort") }, "no whole answer arrives"},
+		"a negative length":        {func(w http.ResponseWriter) bool { return raw(w, "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx") }, "no whole answer arrives"},
+		"two lengths": {func(w http.ResponseWriter) bool {
+			return raw(w, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx")
+		}, "no whole answer arrives"},
+		"no HTTP": {func(w http.ResponseWriter) bool { return raw(w, "\x1b[31m secret") }, "no whole answer arrives"},
+		"another protocol": {func(w http.ResponseWriter) bool {
+			return raw(w, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nx")
+		}, "status 101"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := instance()
+			f.before = func(w http.ResponseWriter, r *http.Request) bool { return r.Method == http.MethodGet && tc.answer(w) }
+			s := serve(t, f, imdsclient.Options{Timeout: 2 * time.Second})
+			_, err := s.Get(t.Context(), "instance-id")
+			if err == nil || !strings.Contains(err.Error(), tc.text) || strings.ContainsAny(err.Error(), "\x1b") {
+				t.Errorf("got %v, want %q", err, tc.text)
+			}
+		})
 	}
 }
 

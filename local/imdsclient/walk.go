@@ -20,6 +20,7 @@ const (
 	DefaultWalkRate  = 50
 	DefaultWalkDepth = 16
 	DefaultWalkNodes = 10_000
+	DefaultWalkBytes = 64 << 20
 )
 
 // WalkOptions bound a walk.
@@ -27,6 +28,7 @@ type WalkOptions struct {
 	Rate     rate.Limit // requests a second; zero: DefaultWalkRate; rate.Inf: no limit
 	MaxDepth int        // segments of a path; zero: DefaultWalkDepth
 	MaxNodes int        // values and directories; zero: DefaultWalkNodes
+	MaxBytes int        // of all values and listings; zero: DefaultWalkBytes
 	// Skip names values and directories that are not read; a directory's path
 	// ends in a slash here. Nil: everything is read. Secret is a good one.
 	Skip func(path string) bool
@@ -75,6 +77,7 @@ func (c *Client) Walk(ctx context.Context, path string, opts WalkOptions) (*Tree
 	setDefault(&opts.Rate, DefaultWalkRate)
 	setDefault(&opts.MaxDepth, DefaultWalkDepth)
 	setDefault(&opts.MaxNodes, DefaultWalkNodes)
+	setDefault(&opts.MaxBytes, DefaultWalkBytes)
 	if opts.Skip == nil {
 		opts.Skip = func(string) bool { return false }
 	}
@@ -100,7 +103,16 @@ type walk struct {
 	limiter *rate.Limiter
 	tree    *Tree
 	nodes   int
+	bytes   int
 	missing error // the last 404
+}
+
+// within counts bytes that were read.
+func (w *walk) within(bytes int) error {
+	if w.bytes += bytes; w.bytes > w.opts.MaxBytes {
+		return local.Errorf(local.Invalid, "%s holds more than %d bytes: read a part of it", w.client.Endpoint(), w.opts.MaxBytes)
+	}
+	return nil
 }
 
 // start finds out what path is: the listing of its parent knows.
@@ -163,6 +175,9 @@ func (w *walk) visit(ctx context.Context, n node) error {
 	if err != nil {
 		return w.gone(n, err)
 	}
+	if err := w.within(len(value)); err != nil {
+		return err
+	}
 	w.tree.Leaves = append(w.tree.Leaves, Leaf{Path: n.path, Value: value, KeyPair: n.keyPair})
 	return nil
 }
@@ -204,6 +219,9 @@ func (w *walk) children(ctx context.Context, dir string) ([]node, error) {
 	}
 	nodes := make([]node, 0, len(names))
 	for _, name := range names {
+		if err := w.within(len(name) + 1); err != nil {
+			return nil, err
+		}
 		n := child(dir, name)
 		last := strings.TrimPrefix(n.path, dir+"/")
 		if last == "" || last == "." || last == ".." || strings.ContainsFunc(last, func(c rune) bool { return c < ' ' || c == '/' || c == 0x7f }) {

@@ -177,6 +177,8 @@ func TestWalkFails(t *testing.T) {
 		"no such value":        {path: "tags/instance/no", code: local.NotFound, text: "tags/instance/no is not in"},
 		"below a value":        {path: "instance-id/x", code: local.NotFound, text: "instance-id/"},
 		"too many":             {path: "/latest", opts: imdsclient.WalkOptions{MaxNodes: 10}, code: local.Invalid, text: "more than 10 values"},
+		"too long values":      {path: "/latest/user-data", opts: imdsclient.WalkOptions{MaxBytes: 9}, code: local.Invalid, text: "more than 9 bytes"},
+		"too long listings":    {path: "tags/instance", opts: imdsclient.WalkOptions{MaxBytes: 17}, code: local.Invalid, text: "more than 17 bytes"},
 		"too deep":             {path: "/latest", opts: imdsclient.WalkOptions{MaxDepth: 3}, code: local.Invalid, text: "deeper than 3 levels"},
 		"a value that fails":   {path: "tags", change: func(f *fake) { f.before = breakPath("/latest/meta-data/tags/instance/Name", 403) }, code: local.Denied, text: "tags/instance/Name"},
 		"a listing that fails": {path: "tags", change: func(f *fake) { f.before = breakPath("/latest/meta-data/tags/instance/", 403) }, code: local.Denied, text: "tags/instance/"},

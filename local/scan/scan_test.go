@@ -459,6 +459,7 @@ func TestCredentialsAreWholeOrRejected(t *testing.T) {
 		"as it should be":           {change("Code", "Success"), ""},
 		"other keys of any type":    {change("LastUpdated", 7), ""},
 		"time with a fraction":      {change("Expiration", "2026-06-30T23:20:00.5+02:00"), ""},
+		"endless":                   {`{"Token":"` + strings.Repeat("x", 40<<10) + `"}`, "more than 32768 bytes"},
 		"empty object":              {"{}", "no text for AccessKeyId, SecretAccessKey, Token, Expiration"},
 		"empty":                     {"", "not a JSON object"},
 		"null":                      {"null", "not a JSON object"},

@@ -103,9 +103,16 @@ func parseKey(name string) (Key, error) {
 	return Key{TaskID: task, RoleType: role}, nil
 }
 
+// mostCredentials is how long credentials may be: the longest that STS gives
+// are a tenth of it, and a scan keeps all that it finds.
+const mostCredentials = 32 << 10
+
 // parseCredentials reads credentials, which count only with all four fields.
 // Its errors say nothing of the content.
 func parseCredentials(body []byte, roleARN string) (local.Credentials, error) {
+	if len(body) > mostCredentials {
+		return local.Credentials{}, fmt.Errorf("credentials have more than %d bytes", mostCredentials)
+	}
 	var wire map[string]json.RawMessage
 	if err := json.Unmarshal(body, &wire); err != nil || wire == nil {
 		return local.Credentials{}, errors.New("credentials are not a JSON object")
