@@ -333,7 +333,8 @@ func TestMetadataErrors(t *testing.T) {
 	f.check(f.handler, []call{
 		{path: "/v3/nobody", status: 500, body: `"V3 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: nobody"`},
 		{path: "/v4/nobody", status: 404, body: `"V4 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: nobody"`},
-		{path: "/v4/containers/nobody", status: 404, contains: "endpoint ID: nobody"},
+		{path: "/v4/containers/nobody", status: 404, contains: "endpoint ID: nobody: no container is called \\\"nobody\\\""},
+		{path: "/v3/containers/nobody/task/stats", status: 400, contains: "endpoint ID: nobody: no container is called \\\"nobody\\\""},
 		{path: "/v3/nobody/task", status: 500, body: unknown("V3", "task metadata")},
 		{path: "/v4/nobody/task", status: 404, body: unknown("V4", "task metadata")},
 		{path: "/v4/nobody/taskWithTags", status: 404, body: unknown("V4", "task metadata")},
