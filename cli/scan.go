@@ -54,9 +54,6 @@ func (c scanCommand) Run(ctx context.Context, env environment) error {
 		if !c.Watch && err != nil {
 			return err
 		}
-		if len(result.Namespaces) == 0 && err == nil && c.Output == "table" && !c.Watch {
-			fmt.Fprintln(env.stderr, "ecs-local: the service has no namespaces (iam-ecs-1 and so on): there are no credentials of tasks in it")
-		}
 		said = complain(env, said, result, err)
 		if !c.Watch {
 			return nil

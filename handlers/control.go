@@ -186,14 +186,16 @@ func (c *control) nothing(w http.ResponseWriter, r *http.Request) {
 }
 
 // outsiders refuses the containers that ecs-local serves: they must not steer
-// what they are given.
+// what they are given. Who is taken for a container only because it is the one
+// that is configured may as well be the host, through a published port.
 func (c *control) outsiders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		addr, err := remote(r)
 		if err == nil && !addr.IsLoopback() {
 			who, err := c.caller(r)
-			if err == nil || local.CodeOf(err) == local.Ambiguous {
+			dir, _ := c.runtime.Current()
+			if (err == nil || local.CodeOf(err) == local.Ambiguous) && dir.HasContainerAt(addr) {
 				body := mustEncode(controlError{Code: string(local.Denied), Message: "the control API does not answer containers of a task" + named(who) + ": call it from the host"})
 				writeBody(w, r, http.StatusForbidden, "application/json", body)
 				c.logRefusal(r, controlDialect.family, who, begun, "the control API is not for task containers")

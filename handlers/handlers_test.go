@@ -738,6 +738,26 @@ func TestTheIMDSAddressServesNothingOfECS(t *testing.T) {
 	}
 }
 
+// Without Docker whoever asks is taken for the configured container: also the
+// host, through a published port of the image.
+func TestControlAnswersTheHostWithoutDocker(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		containers []*local.Container
+		from       string
+		status     int
+	}{
+		"the built-in task":              {[]*local.Container{{ID: "a1", Name: "app", DockerName: "local-app-1", Project: "local"}}, "172.17.0.1", 200},
+		"several containers":             {[]*local.Container{{ID: "a1", Name: "app", DockerName: "a", Project: "local"}, {ID: "b1", Name: "b", DockerName: "b", Project: "local"}}, "172.17.0.1", 200},
+		"a container with an address":    {containers()[:1], "172.18.0.3", 403},
+		"beside one that has an address": {containers()[:1], "172.17.0.1", 200},
+	} {
+		f := newFixture(t)
+		f.runtime.dir.Store(local.NewDirectory(test.containers, "", local.Facts{}).Static())
+		f.check(f.control, []call{{name: name, path: "/v1/status", from: test.from, status: test.status}})
+	}
+}
+
 func TestControl(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
