@@ -67,7 +67,7 @@ func (f controlFlags) send(ctx context.Context, method, path string, body any) (
 	}
 	response, err := controlClient.Do(request)
 	if err != nil {
-		return 0, nil, fmt.Errorf("no answer from %s: is \"ecs-local serve\" running with this --control-listen? (%w)", f.url(path), err)
+		return 0, nil, fmt.Errorf("no answer from %s: is \"ecs-local serve\" running with this --control-listen? That of a side-car in Compose is 169.254.170.2:51680 (%w)", f.url(path), err)
 	}
 	defer response.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(response.Body, maxControlAnswer))

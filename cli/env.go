@@ -123,7 +123,7 @@ func (c envCommand) variables(form string, server runningServer, who knownContai
 	if err != nil {
 		return nil, err
 	}
-	metadata, instance := url, url
+	metadata, instance := url, instanceAt(url)
 	switch form {
 	case formRelative:
 		v.add(varCredentialsRelative, path)
@@ -140,7 +140,7 @@ func (c envCommand) variables(form string, server runningServer, who knownContai
 		if err != nil {
 			return nil, err
 		}
-		metadata, instance = plain, plain
+		metadata, instance = plain, instanceAt(plain)
 	default:
 		v.add(varCredentialsFull, url+path)
 	}
@@ -152,6 +152,15 @@ func (c envCommand) variables(form string, server runningServer, who knownContai
 		v.add(varSTS, metadata)
 	}
 	return v, nil
+}
+
+// instanceAt is where the server of a URL has its instance metadata: not at the
+// address of the ECS agent, where only the agent's endpoints answer.
+func instanceAt(url string) string {
+	if url == "http://"+local.ECSAddress {
+		return "http://" + local.IMDSAddress
+	}
+	return url
 }
 
 // base is the URL for a form, without a slash at its end.

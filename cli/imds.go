@@ -120,7 +120,7 @@ func tokenDir() string {
 type imdsGetCommand struct {
 	imdsFlags
 	Argument string `arg:"" optional:"" name:"path" help:"Such as instance-id, placement/region, dynamic/instance-identity/document, user-data."`
-	Path     string `placeholder:"PATH" help:"The same."`
+	Path     string `placeholder:"PATH" help:"The path, in place of the argument."`
 }
 
 // Run writes the value as it is.
@@ -144,7 +144,7 @@ func (c imdsGetCommand) Run(ctx context.Context, env environment) error {
 type imdsLsCommand struct {
 	imdsFlags
 	Argument string `arg:"" optional:"" name:"path" help:"Such as placement, or / for the versions (meta-data)."`
-	Path     string `placeholder:"PATH" help:"The same."`
+	Path     string `placeholder:"PATH" help:"The path, in place of the argument."`
 }
 
 // Run prints the names, one a line.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/ecs-local/ecs-local/local/scan"
@@ -17,6 +18,9 @@ type mfaCommand struct {
 
 // Run sends POST /v1/credentials/mfa.
 func (c mfaCommand) Run(ctx context.Context, env environment) error {
+	if len(c.Code) != 6 || strings.Trim(c.Code, "0123456789") != "" {
+		return misuse{fmt.Errorf("a code is the six digits that the MFA device shows now, as in ecs-local mfa 123456")}
+	}
 	var result struct {
 		MFA struct {
 			Serial string

@@ -314,7 +314,11 @@ func TestServeReloadsAtSIGHUP(t *testing.T) {
 	file := filepath.Join(dir, "ecs-local.yaml")
 	write(t, file, "tasks: {shop: {family: same, containers: {web: {image: web}}}}\n")
 	s := start(t, "--config", file)
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := self.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	s.await(`msg="configuration loaded"`)

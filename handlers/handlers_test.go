@@ -333,7 +333,8 @@ func TestMetadataErrors(t *testing.T) {
 	f.check(f.handler, []call{
 		{path: "/v3/nobody", status: 500, body: `"V3 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: nobody"`},
 		{path: "/v4/nobody", status: 404, body: `"V4 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: nobody"`},
-		{path: "/v4/containers/nobody", status: 404, contains: "endpoint ID: nobody"},
+		{path: "/v4/containers/nobody", status: 404, contains: "endpoint ID: nobody: no container is called \\\"nobody\\\""},
+		{path: "/v3/containers/nobody/task/stats", status: 400, contains: "endpoint ID: nobody: no container is called \\\"nobody\\\""},
 		{path: "/v3/nobody/task", status: 500, body: unknown("V3", "task metadata")},
 		{path: "/v4/nobody/task", status: 404, body: unknown("V4", "task metadata")},
 		{path: "/v4/nobody/taskWithTags", status: 404, body: unknown("V4", "task metadata")},
@@ -759,6 +760,26 @@ func TestTheIMDSAddressServesNothingOfECS(t *testing.T) {
 	f.handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(at))))
 	if w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), secretKey) {
 		t.Errorf("status %d", w.Code)
+	}
+}
+
+// Without Docker whoever asks is taken for the configured container: also the
+// host, through a published port of the image.
+func TestControlAnswersTheHostWithoutDocker(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		containers []*local.Container
+		from       string
+		status     int
+	}{
+		"the built-in task":              {[]*local.Container{{ID: "a1", Name: "app", DockerName: "local-app-1", Project: "local"}}, "172.17.0.1", 200},
+		"several containers":             {[]*local.Container{{ID: "a1", Name: "app", DockerName: "a", Project: "local"}, {ID: "b1", Name: "b", DockerName: "b", Project: "local"}}, "172.17.0.1", 200},
+		"a container with an address":    {containers()[:1], "172.18.0.3", 403},
+		"beside one that has an address": {containers()[:1], "172.17.0.1", 200},
+	} {
+		f := newFixture(t)
+		f.runtime.dir.Store(local.NewDirectory(test.containers, "", local.Facts{}).Static())
+		f.check(f.control, []call{{name: name, path: "/v1/status", from: test.from, status: test.status}})
 	}
 }
 

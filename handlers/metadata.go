@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,7 +115,11 @@ func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Cal
 func (s *server) find(r *http.Request, v metadata.Version, k kind, id string) (local.Caller, error) {
 	who, err := s.named(r, id)
 	if local.CodeOf(err) == local.NotFound {
-		return who, &agentError{versions[v].unknownID(k), unknownIDText(v, k, id)}
+		text := unknownIDText(v, k, id)
+		if strings.Contains(routeOf(r), "/containers/") { // no path of the agent
+			text += ": " + local.MessageOf(err)
+		}
+		return who, &agentError{versions[v].unknownID(k), text}
 	}
 	return who, err
 }

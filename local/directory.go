@@ -171,6 +171,13 @@ func (d *Directory) Static() *Directory {
 // unknown one is nobody of a task. In a directory made by Static they have none.
 func (d *Directory) HasAddresses() bool { return !d.static }
 
+// HasContainerAt reports whether a container is known to call from an address.
+// In a directory made by Static, others can be taken for a container, too.
+func (d *Directory) HasContainerAt(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return len(d.insiders(addr)) > 0 || len(d.byAddress[addr]) > 0
+}
+
 // taskKey says which containers form a task: those of a Compose project, those
 // outside Compose, or those whose label names the same ARN.
 type taskKey struct{ name, arn string }

@@ -163,7 +163,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		s.mode = ModeSTS
 		if opts.Mode == ModeAuto && isNoBase(startErr) {
 			s.mode = ModeOffline
-			opts.Log.Warn("no AWS credentials found: containers get offline credentials that AWS does not accept; configure AWS credentials, or choose offline credentials explicitly to silence this")
+			opts.Log.Warn("no AWS credentials found: containers get offline credentials that AWS does not accept; configure AWS credentials, or say --credentials offline (ECS_LOCAL_CREDENTIALS=offline) to silence this")
 		}
 	}
 

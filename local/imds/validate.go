@@ -521,6 +521,16 @@ var noVPC = []netip.Prefix{
 }
 
 func (c *checker) ipv4(at string, given, f Interface) {
+	if given.SubnetIPv4CIDRBlock == "" && !f.IPv6Only && f.LocalIPv4 != "" {
+		if addr, err := netip.ParseAddr(f.LocalIPv4); err != nil || !addr.Is4() {
+			key := at + "local-ipv4"
+			if given.LocalIPv4 == "" {
+				key += "s"
+			}
+			c.add(key, "%q is not an IPv4 address", f.LocalIPv4)
+			return // the subnet would follow from it
+		}
+	}
 	vpc := c.blocks(at+"vpc-ipv4-cidr-block", f.VPCIPv4CIDRBlocks, false, 16, 28, "10.0.0.0/16")
 	for _, p := range vpc {
 		if slices.ContainsFunc(noVPC, p.Overlaps) {
