@@ -17,6 +17,10 @@ const (
 	// container can ask seconds before its own start is over, and the engine
 	// describes it only then.
 	refreshTimeout = 10 * time.Second
+	// patience is how long a caller waits for refreshes, the one before its own
+	// included. The answer, perhaps with a first sample of stats, must be out
+	// before the listener gives the request up after 15 seconds.
+	patience = 11 * time.Second
 	// failureMemory is how long a refresh that could not even list the
 	// containers answers for those after it.
 	failureMemory = 250 * time.Millisecond
@@ -50,23 +54,26 @@ type question struct {
 
 // Refresh asks the engine which containers there are and returns a snapshot
 // that is not older than the call. Concurrent calls share one question,
-// and wait for the end of the one before it. Each takes ten seconds at most.
+// and wait for the end of the one before it. Each takes ten seconds at most,
+// and a call waits for eleven at most.
 //
 // Who looks for one thing gives found, and gets the first snapshot that has
 // it: so a container that calls is answered once its own start is over, and
 // does not wait for the starts of others. Found may be nil.
 //
 // The error is Unavailable when the engine does not answer, and Timeout when
-// it holds back the description of a container whose start takes long; what
+// it takes long, as with the description of a container that is starting; what
 // did come to be known is in Current then.
 func (c *Client) Refresh(ctx context.Context, found func(*local.Directory) bool) (*local.Directory, error) {
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	// Right after the start all containers are being read already. To ask the
 	// engine for all of them a second time would make both take longer.
 	if reading := c.reading.Load(); reading != nil && found != nil {
 		select {
 		case <-*reading:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for Docker: %w", ctx.Err())
+		case <-patient.Done():
+			return nil, waited(ctx)
 		}
 		if d, synced := c.Current(); synced && found(d) {
 			return d, nil
@@ -91,10 +98,19 @@ func (c *Client) Refresh(ctx context.Context, found func(*local.Directory) bool)
 			}
 			return q.directory, q.err
 		case <-changed:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for Docker: %w", ctx.Err())
+		case <-patient.Done():
+			return nil, waited(ctx)
 		}
 	}
+}
+
+// waited is the error of a call that waits no longer: its caller has left, or
+// the engine takes long.
+func waited(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for Docker: %w", ctx.Err())
+	}
+	return unfinished(patience, context.DeadlineExceeded)
 }
 
 // ask returns the first question that is not on its way yet.
@@ -175,8 +191,11 @@ func (c *Client) tryRefresh(ctx context.Context) (directory *local.Directory, de
 	for range refreshRounds {
 		err = c.describeAll(ctx, ids, refreshParallel)
 		directory, ids = c.publish()
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, false, unfinished(refreshTimeout, err)
+		}
 		if err != nil {
-			return nil, false, c.unfinished(err)
+			return nil, false, c.explain(err)
 		}
 		if len(ids) == 0 {
 			break
@@ -185,11 +204,8 @@ func (c *Client) tryRefresh(ctx context.Context) (directory *local.Directory, de
 	return directory, false, nil
 }
 
-// unfinished says that the engine did not describe every container.
-func (c *Client) unfinished(err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return c.explain(err)
-	}
+// unfinished says that the engine did not describe every container in time.
+func unfinished(limit time.Duration, err error) error {
 	return &local.Error{Code: local.Timeout, Err: err,
-		Msg: fmt.Sprintf("the Docker engine did not describe all its containers within %v, perhaps because one is just starting: try again", refreshTimeout)}
+		Msg: fmt.Sprintf("the Docker engine did not describe all its containers within %v, perhaps because one is just starting: try again", limit)}
 }

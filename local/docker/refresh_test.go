@@ -350,6 +350,35 @@ func TestRefreshIsShared(t *testing.T) {
 	})
 }
 
+// A call can come while another's question is on its way that the engine takes
+// long to answer, and its own question may take as long again.
+func TestRefreshDoesNotWaitForEver(t *testing.T) {
+	for name, calls := range map[string]int{"alone": 1, "behind another": 2} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				put(e, web, with(job, in("created")))
+				c := follow(t, e)
+				release := e.Hold(jobID)
+				defer release()
+				begun := time.Now()
+				var last <-chan answered
+				for range calls {
+					last = refreshing(t, c)
+				}
+				a := <-last
+				if local.CodeOf(a.err) != local.Timeout {
+					t.Errorf("got %v, want Timeout", a.err)
+				}
+				// The listener gives a request up after 15 seconds, and what
+				// is served then may wait for a sample.
+				if took := time.Since(begun); took > 15*time.Second-firstSampleTimeout {
+					t.Errorf("waited for %v", took)
+				}
+			})
+		})
+	}
+}
+
 func TestRefreshOfADeadEngine(t *testing.T) {
 	bubble(t, func(t *testing.T, e *dockertest.Engine) {
 		put(e, web)
