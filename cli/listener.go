@@ -56,7 +56,7 @@ func (s *server) listen(log *slog.Logger) error {
 	case err != nil:
 		return misuse{fmt.Errorf("listen on %q (%s): %w: give a host and a port, such as 127.0.0.1:8080 or [::1]:8080, or :8080 for every interface", s.address, s.flag, err)}
 	}
-	s.listener = lazyListener{listener}
+	s.listener = listener
 	s.prepare(log)
 	return nil
 }

@@ -31,12 +31,8 @@ type connection struct {
 // ConnContext is for http.Server.ConnContext of a server that answers requests
 // for tokens.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
-	for { // below *tls.Conn and the like
-		wrapped, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		conn = wrapped.NetConn()
+	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+		conn = encrypted.NetConn()
 	}
 	return context.WithValue(ctx, connectionKey{}, &connection{conn: conn})
 }
