@@ -132,26 +132,16 @@ func logRequest(log *slog.Logger, r *http.Request, rec record, status int, begun
 		slog.Duration("duration", now.Sub(begun)),
 	)
 	more := [4]slog.Attr{slog.String("remote", r.RemoteAddr)}
-	n := 1
-	if rec.who.Container != nil {
-		more[n] = slog.String("container", rec.who.Container.DockerName)
-		n++
-	}
-	if rec.who.Task != nil {
-		more[n] = slog.String("task", rec.who.Task.Name)
-		n++
-	}
+	attrs := appendCaller(more[:1], rec.who)
 	if err != nil {
-		more[n] = slog.String("error", err.Error())
-		n++
+		attrs = append(attrs, slog.String("error", err.Error()))
 	}
-	line.AddAttrs(more[:n]...)
+	line.AddAttrs(attrs...)
 	_ = log.Handler().Handle(ctx, line) // a log that cannot be written has nowhere to say so
 }
 
-// callerAttrs are what the log says about who is calling.
-func callerAttrs(who local.Caller) []slog.Attr {
-	var attrs []slog.Attr
+// appendCaller appends what the log says about who is calling.
+func appendCaller(attrs []slog.Attr, who local.Caller) []slog.Attr {
 	if who.Container != nil {
 		attrs = append(attrs, slog.String("container", who.Container.DockerName))
 	}

@@ -37,7 +37,7 @@ func (s *server) logRefusal(r *http.Request, family string, who local.Caller, st
 		slog.String("family", family), slog.String("route", "none"), slog.String("method", r.Method),
 		slog.Int("status", status), slog.Duration("duration", time.Since(begun)), slog.String("remote", r.RemoteAddr),
 	}
-	s.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(append(attrs, callerAttrs(who)...), slog.String("reason", reason))...)
+	s.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(appendCaller(attrs, who), slog.String("reason", reason))...)
 }
 
 // refuse answers 403 with the reason.

@@ -116,8 +116,8 @@ func (r TaskRole) validate(path string) []Problem {
 }
 
 // PutTaskRoles adds or replaces entries of a namespace, which is made if it
-// does not exist, and brought back if RemoveValue took it away. Their credentials follow with the next Refresh, which a
-// running Run does at once.
+// does not exist, and brought back if RemoveValue took it away. Their
+// credentials follow with the next Refresh, which a running Run does at once.
 func (s *Service) PutTaskRoles(name string, roles ...TaskRole) error {
 	if !namespaceName.MatchString(name) {
 		return local.Errorf(local.Invalid, "%q is not a namespace: it %s", name, mustNamespace)
