@@ -36,6 +36,7 @@ func FuzzInstance(f *testing.F) {
 	f.Add(uint64(1), uint8(0), "")
 	f.Add(uint64(2), uint8(1), "10.0.0.0/8")
 	f.Add(uint64(3), uint8(8), "a\nb/")
+	f.Add(uint64(33), uint8(20), "0") // a role, and services/partition is removed
 	f.Fuzz(func(t *testing.T, seed uint64, which uint8, text string) {
 		c := anyInstance(rand.New(rand.NewPCG(seed, 1)))
 		i := &c.Instance
@@ -131,8 +132,8 @@ func coherent(t *testing.T, c imds.Config) {
 	if info := at("identity-credentials/ec2/info"); !strings.Contains(info, `"AccountId" : "`+got["accountId"]+`"`) {
 		t.Errorf("identity-credentials: %s", info)
 	}
-	if c.Role != "" {
-		arn := "arn:" + at("services/partition") + ":iam::" + got["accountId"] + ":instance-profile/"
+	if partition, ok := values["meta-data/services/partition"]; ok && c.Role != "" { // it can be removed
+		arn := "arn:" + partition + ":iam::" + got["accountId"] + ":instance-profile/"
 		if info := at("iam/info"); !strings.Contains(info, arn) {
 			t.Errorf("%q lacks %s", info, arn)
 		}
@@ -309,9 +310,6 @@ func anyInstance(r *rand.Rand) imds.Config {
 	}
 	if yes() {
 		c.Metadata[pick("network/interfaces/macs/0e:00:00:00:00:00", "services/partition", "no/such")] = nil
-	}
-	if _, ok := c.Metadata["services/partition"]; ok {
-		c.Role, c.InstanceProfile = "", "" // nothing to compare the partition with
 	}
 	if c.Options.InstanceMetadataTags != imds.Enabled {
 		delete(c.Metadata, "tags/instance/more") // it would be shown, and not be in tag-sets
