@@ -1,6 +1,7 @@
 package netfault
 
 import (
+	"encoding/binary"
 	"math"
 	"net"
 	"net/netip"
@@ -204,32 +205,42 @@ func lossWays(t *testing.T, test func(t *testing.T, i *Injector)) {
 	})
 }
 
-// lost returns how many of so many packets to a peer have no echo.
+// lost returns how many of so many packets to a peer have no echo. Packets are
+// numbered, so that a late echo counts for its own packet.
 func lost(t *testing.T, w *world, to netip.Addr, packets int) int {
 	t.Helper()
 	conn, err := connect(t, w.task, fault.UDP, netip.AddrPortFrom(to, port), patience)
 	try(t, err)
 	defer func() { _ = conn.Close() }()
-	lost := 0
-	// In small groups, so that no buffer overflows.
-	const group = 200
-	const quiet = 600 * time.Millisecond // after which nothing comes any more
-	buffer := make([]byte, 1)
+	const (
+		group = 100                    // so small that no buffer overflows
+		pause = 300 * time.Millisecond // after which the next group is sent
+		quiet = 3 * time.Second        // after which nothing comes any more
+	)
+	missing := map[uint16]bool{}
+	buffer := make([]byte, 2)
+	receive := func(until int, patience time.Duration) {
+		for len(missing) > until {
+			try(t, conn.SetReadDeadline(time.Now().Add(patience)))
+			if _, err := conn.Read(buffer); err != nil {
+				return
+			}
+			delete(missing, binary.BigEndian.Uint16(buffer))
+		}
+	}
 	for sent := 0; sent < packets; sent += group {
-		for range group {
-			if _, err := conn.Write([]byte{0}); err != nil {
+		before := len(missing)
+		for i := range group {
+			number := uint16(sent + i)
+			missing[number] = true
+			if _, err := conn.Write(binary.BigEndian.AppendUint16(nil, number)); err != nil {
 				t.Fatalf("the program that sends gets to know of a loss: %v", err)
 			}
 		}
-		for came := 0; came < group; came++ {
-			try(t, conn.SetReadDeadline(time.Now().Add(quiet)))
-			if _, err := conn.Read(buffer); err != nil {
-				lost += group - came
-				break
-			}
-		}
+		receive(before, pause)
 	}
-	return lost
+	receive(0, quiet)
+	return len(missing)
 }
 
 // plausible reports whether so many of n events of a probability are within the
@@ -302,7 +313,7 @@ func TestPartOfTheFlows(t *testing.T) {
 				var all sync.WaitGroup
 				for i, conn := range conns {
 					all.Go(func() {
-						_, err := ping(conn, time.Second)
+						_, err := ping(conn, 3*time.Second)
 						alive[i] = err == nil
 					})
 				}
