@@ -99,10 +99,9 @@ func (h *holder) document(now time.Time) []byte {
 	case h == nil:
 		return nil
 	case h.denied:
-		name := h.ask.Role.String()
 		return object{
 			{"Code", unauthorized},
-			{"Message", "EC2 cannot assume the role " + roleName(name) + ".  Please see documentation at " +
+			{"Message", "EC2 cannot assume the role " + roleName(h.ask.Role) + ".  Please see documentation at " +
 				"https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html#troubleshoot_iam-ec2_errors-info-doc."},
 			{"LastUpdated", instant(h.updated)},
 		}.bytes()

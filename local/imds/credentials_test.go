@@ -89,6 +89,19 @@ func TestCredentialsDocument(t *testing.T) {
 	})
 }
 
+func TestRoleByAnyOfItsForms(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"web", "team/web", "/team/web/", "arn:aws:iam::111122223333:role/team/web", "arn:aws:iam::111122223333:role/team/web/"} {
+		c := v2(t, serve(t, imds.Config{Role: role}, (&counter{}).provide))
+		if got := c.get("iam/security-credentials"); got != "web" {
+			t.Errorf("role %s: %q is listed", role, got)
+		}
+		if got := c.get("iam/info"); !strings.Contains(got, `:instance-profile/web"`) {
+			t.Errorf("role %s: info is %s", role, got)
+		}
+	}
+}
+
 func leftPad(n, width int) string {
 	s := string([]byte{byte('0' + n)})
 	return strings.Repeat("0", width-1) + s

@@ -221,7 +221,7 @@ func (s *Service) credentials(l leaves, now time.Time) {
 	if s.config.Role == "" {
 		return
 	}
-	name := roleName(s.config.Role)
+	name := roleName(role(s.config.Role))
 	profile := s.config.InstanceProfile
 	if profile == "" {
 		profile = name
@@ -250,5 +250,8 @@ func (s *Service) keys(l leaves, path string, use Use, now time.Time) {
 	}
 }
 
-// roleName returns the last part of a role's name.
-func roleName(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }
+// roleName returns a role's name without its path.
+func roleName(r local.Role) string {
+	s := r.String()
+	return s[strings.LastIndexByte(s, '/')+1:]
+}
