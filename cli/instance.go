@@ -9,8 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,17 +25,17 @@ const (
 	keyUserDataFile = "user-data-file"
 )
 
-// instanceConfig reads the section imds of the configuration file; nil is an
-// empty one. The instance is in the region and the account of everything else
-// unless the section says where it is. An error has one line for each problem,
-// "path:line: reason".
-func instanceConfig(path string, section *config.Section, facts local.Facts) (imds.Config, error) {
+// instanceConfig reads the section imds of the configuration file, in which
+// other files are relative to a folder; nil is an empty one, and has no
+// problems. The instance is in the region and the account of everything else
+// unless the section says where it is.
+func instanceConfig(folder string, section *config.Section, facts local.Facts) (imds.Config, imds.Problems) {
 	var problems imds.Problems
 	var values map[string]any
 	if section != nil {
 		values = section.Values
 		var problem *imds.Problem
-		if values, problem = withUserData(values, filepath.Dir(path)); problem != nil {
+		if values, problem = withUserData(values, folder); problem != nil {
 			problems = append(problems, *problem)
 		}
 	}
@@ -53,10 +51,7 @@ func instanceConfig(path string, section *config.Section, facts local.Facts) (im
 	if len(problems) == 0 {
 		problems = c.Validate()
 	}
-	if len(problems) == 0 {
-		return c, nil
-	}
-	return c, inFile(path, section, problems)
+	return c, problems
 }
 
 // withUserData puts the content of user-data-file, which is relative to a
@@ -82,19 +77,13 @@ func withUserData(values map[string]any, folder string) (map[string]any, *imds.P
 	return values, nil
 }
 
-// inFile says where in the file each problem is.
-func inFile(path string, section *config.Section, problems imds.Problems) error {
-	if section == nil {
-		return local.Errorf(local.Invalid, "instance metadata: %v", problems)
-	}
-	line := func(p imds.Problem) int { return section.Line(p.Path) }
-	problems = slices.Clone(problems)
-	slices.SortStableFunc(problems, func(a, b imds.Problem) int { return cmp.Compare(line(a), line(b)) })
-	lines := make([]string, len(problems))
+// placed says on which lines of the file the problems of a section are.
+func placed(section *config.Section, problems imds.Problems) []config.Problem {
+	lines := make([]config.Problem, len(problems))
 	for i, p := range problems {
-		lines[i] = fmt.Sprintf("%s:%d: imds.%s", path, line(p), p)
+		lines[i] = config.Problem{Line: section.Line(p.Path), Reason: fmt.Sprintf("imds.%s", p)}
 	}
-	return local.Errorf(local.Invalid, "%s", strings.Join(lines, "\n"))
+	return lines
 }
 
 // instanceProvider gets the credentials that the instance metadata service

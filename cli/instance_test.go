@@ -307,21 +307,24 @@ func TestInstanceConfigInFile(t *testing.T) {
 			"f.yaml:2: imds.tokens: \"maybe\" is not valid: use optional, required\n" +
 				"f.yaml:3: imds.hop-limit: 99 is not valid: use 1 to 64\n" +
 				"f.yaml:4: imds.endpoint: \"off\" is not valid: use enabled, disabled"},
+		"with those of the rest of the file": {"imds:\n  tokens: maybe\nregion: x\n",
+			"f.yaml:2: imds.tokens: \"maybe\" is not valid: use optional, required\n" +
+				"f.yaml:3: region must be a region such as us-east-1, not \"x\""},
 		"a list": {"imds:\n  namespaces:\n    iam-ecs-1:\n      - { task: a-b, role-type: Other, role: r }\n",
 			"f.yaml:4: imds.namespaces.iam-ecs-1[0].task: must be the id of a task: 32 hex digits, without \"-\"\n" +
 				"f.yaml:4: imds.namespaces.iam-ecs-1[0].role-type: must be TaskApplication or TaskExecution"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file, err := localconfig.Parse("f.yaml", []byte(test.text))
-			if err != nil {
+			path := filepath.Join(t.TempDir(), "f.yaml")
+			if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err = instanceConfig("f.yaml", file.IMDS, local.Facts{})
+			_, err := loadSettings(path, local.Facts{}, "")
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+			if diff := cmp.Diff(test.want, strings.ReplaceAll(err.Error(), path, "f.yaml")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -342,9 +345,9 @@ func TestTheInstanceIsWhereEverythingElseIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := instanceConfig("f.yaml", &localconfig.Section{Values: test.values}, test.facts)
-			if err != nil || c.Instance.Region != test.region || c.Instance.AccountID != test.account {
-				t.Errorf("%q, %q, %v", c.Instance.Region, c.Instance.AccountID, err)
+			c, problems := instanceConfig("", &localconfig.Section{Values: test.values}, test.facts)
+			if len(problems) > 0 || c.Instance.Region != test.region || c.Instance.AccountID != test.account {
+				t.Errorf("%q, %q, %v", c.Instance.Region, c.Instance.AccountID, problems)
 			}
 		})
 	}
@@ -411,9 +414,9 @@ func replayAt(t *testing.T, section map[string]any, facts local.Facts) tree {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text.Bytes())
 	}
-	c, err := instanceConfig("dump.yaml", file.IMDS, facts)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text.Bytes())
+	c, problems := instanceConfig("", file.IMDS, facts)
+	if len(problems) > 0 {
+		t.Fatalf("%v\n%s", problems, text.Bytes())
 	}
 	service, err := imds.New(c, imds.Deps{})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -79,21 +80,22 @@ func (s *settings) load() error {
 }
 
 func (s *settings) read() (*loaded, error) {
-	next := &loaded{facts: s.base, at: time.Now().UTC()}
-	var section *config.Section
-	if s.path != "" {
-		file, err := config.Load(s.path)
-		if err != nil {
+	next := &loaded{at: time.Now().UTC()}
+	understand := func(f *config.File) []config.Problem {
+		var problems imds.Problems
+		next.facts = f.Facts(s.base)
+		next.imds, problems = instanceConfig(filepath.Dir(s.path), f.IMDS, next.facts)
+		return placed(f.IMDS, problems)
+	}
+	if s.path == "" {
+		understand(&config.File{})
+	} else {
+		var err error
+		if next.file, err = config.Load(s.path, understand); err != nil {
 			return nil, err
 		}
-		next.file, next.facts, section = file, file.Facts(s.base), file.IMDS
 	}
-	c, err := instanceConfig(s.path, section, next.facts)
-	if err != nil {
-		return nil, err
-	}
-	c.Options.HTTPTokens = cmp.Or(s.tokens, c.Options.HTTPTokens)
-	next.imds = c
+	next.imds.Options.HTTPTokens = cmp.Or(s.tokens, next.imds.Options.HTTPTokens)
 	return next, nil
 }
 

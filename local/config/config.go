@@ -55,12 +55,15 @@ type Container struct {
 // Load reads the file at path. The error is a local.Error whose message has
 // one line for each problem, "path:line: reason", in the order of the lines. A
 // file that cannot be read is "path: reason".
-func Load(path string) (*File, error) {
+//
+// Each judge is shown what was read, of a file with problems as well, and its
+// problems count like those of the file.
+func Load(path string, judges ...func(*File) []Problem) (*File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	return Parse(path, data)
+	return Parse(path, data, judges...)
 }
 
 // unreadable says what to do about a file that cannot be read.
@@ -79,11 +82,16 @@ func unreadable(path string, err error) error {
 
 // Parse reads the content of a file; name is what messages call it. Errors are
 // those of Load.
-func Parse(name string, data []byte) (*File, error) {
+func Parse(name string, data []byte, judges ...func(*File) []Problem) (*File, error) {
 	r := &reader{name: name}
 	f := &File{}
 	if root := r.document(data); root != nil {
 		r.file(root, f)
+	}
+	for _, judge := range judges {
+		for _, p := range judge(f) {
+			r.problem(p.Line, "%s", p.Reason)
+		}
 	}
 	if err := r.err(); err != nil {
 		return nil, err

@@ -19,27 +19,28 @@ import (
 // reader collects the problems of one file while its YAML nodes are read.
 type reader struct {
 	name     string
-	problems []problem
-	seen     map[problem]bool // an alias shows one problem each time it is used
+	problems []Problem
+	seen     map[Problem]bool // an alias shows one problem each time it is used
 	visited  int              // nodes read, aliases each time they are used
 	claims   map[string]claim // what only one container may have
 }
 
-type problem struct {
-	line   int
-	reason string
+// Problem is what is wrong with a line of the file.
+type Problem struct {
+	Line   int
+	Reason string
 }
 
 var lineBreaks = strings.NewReplacer("\n", `\n`, "\r", `\r`)
 
 func (r *reader) problem(line int, format string, args ...any) {
 	// A key or a tag may hold a line break, and a problem is one line.
-	p := problem{line, lineBreaks.Replace(fmt.Sprintf(format, args...))}
+	p := Problem{line, lineBreaks.Replace(fmt.Sprintf(format, args...))}
 	if r.seen[p] {
 		return
 	}
 	if r.seen == nil {
-		r.seen = map[problem]bool{}
+		r.seen = map[Problem]bool{}
 	}
 	r.seen[p] = true
 	r.problems = append(r.problems, p)
@@ -50,10 +51,10 @@ func (r *reader) err() error {
 	if len(r.problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.problems, func(a, b problem) int { return cmp.Compare(a.line, b.line) })
+	slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 	lines := make([]string, len(r.problems))
 	for i, p := range r.problems {
-		lines[i] = fmt.Sprintf("%s:%d: %s", r.name, p.line, p.reason)
+		lines[i] = fmt.Sprintf("%s:%d: %s", r.name, p.Line, p.Reason)
 	}
 	return local.Errorf(local.Invalid, "%s", strings.Join(lines, "\n"))
 }
