@@ -104,6 +104,7 @@ func FuzzDecode(f *testing.F) {
 		`{"instance": {"region": "cn-north-1", "local-ipv4s": ["10.0.0.5"], "ipv6s": ["2001:db8::5"], "interfaces": [{"efa-only": true}, {"subnet-id": "subnet-0123456789abcdef0"}]}}`,
 		`{"instance": {"ipv4-associations": {"203.0.113.1": ["10.237.0.16"]}, "ipv4-prefix": ["10.237.0.0/28"], "vpc-ipv4-cidr-block": "::/0"}}`,
 		`{"instance": {"subnet-ipv4-cidr-block": "255.255.255.240/28", "interfaces": [{"subnet-id": "subnet-0123456789abcdef0"}]}}`,
+		`{"metadata": {"100%00": "x", "what?": "y"}}`,
 		`{"metadata": {"a/b": null, "user-data": "x"}, "namespaces": {"iam-ecs-1": [{"task": "0", "role-type": "TaskExecution", "role": "a"}], "iam-ecs-2": null}}`,
 	} {
 		f.Add([]byte(text))
