@@ -41,7 +41,7 @@ type server struct {
 }
 
 // listen opens the port, so that a busy one is an error at the start.
-func (s *server) listen(log *slog.Logger) error {
+func (s *server) listen(containers handlers.Runtime, log *slog.Logger) error {
 	if s.address == "" { // which would be any port, on every interface
 		return misuse{fmt.Errorf("%s is empty: give a host and a port, such as 127.0.0.1:51679", s.flag)}
 	}
@@ -56,8 +56,8 @@ func (s *server) listen(log *slog.Logger) error {
 	case err != nil:
 		return misuse{fmt.Errorf("listen on %q (%s): %w: give a host and a port, such as 127.0.0.1:8080 or [::1]:8080, or :8080 for every interface", s.address, s.flag, err)}
 	}
-	s.listener = listener
 	s.prepare(log)
+	s.listener = handlers.LogUnread(s.http, listener, s.name, containers, log)
 	return nil
 }
 

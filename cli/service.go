@@ -112,7 +112,7 @@ func newService(ctx context.Context, flags serverFlags, listen listenFlags, auth
 		return nil, err
 	}
 	for i := range s.servers {
-		if err := s.servers[i].listen(log); err != nil {
+		if err := s.servers[i].listen(s.containers, log); err != nil {
 			return nil, err
 		}
 		s.closers = append(s.closers, func() { s.servers[i].listener.Close() })

@@ -82,7 +82,7 @@ func TestASlowAnswerIsNeverSentCheck4(t *testing.T) {
 	answers := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "late") })
 	for timeout, late := range map[time.Duration]bool{time.Nanosecond: true, 0: false} { // nobody answers in a nanosecond
 		s := server{name: "test", flag: "--listen", address: "127.0.0.1:0", handler: answers, writeTimeout: timeout}
-		if err := s.listen(slog.New(slog.DiscardHandler)); err != nil {
+		if err := s.listen(nil, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		go func() { _ = s.answer() }()

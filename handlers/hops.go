@@ -34,6 +34,9 @@ func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
 		conn = encrypted.NetConn()
 	}
+	if watched, ok := conn.(*watched); ok {
+		conn = watched.Conn
+	}
 	return context.WithValue(ctx, connectionKey{}, &connection{conn: conn})
 }
 
