@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -64,12 +63,11 @@ type watchedKey struct{}
 // happens while none is.
 type watched struct {
 	net.Conn
-	phase atomic.Int32
-	begun atomic.Int64 // when the first byte of a request came, in Unix nanoseconds; 0: not yet
-
-	mu     sync.Mutex
-	answer string // what net/http says by itself; empty: nothing, or it is encrypted
-	failed error  // why no more could be read
+	phase  atomic.Int32
+	parts  atomic.Int32           // of a request, that have come
+	begun  atomic.Int64           // when more than the first part was waited for, in Unix nanoseconds; 0: never
+	failed atomic.Pointer[error]  // why no more could be read; nil: it could
+	answer atomic.Pointer[string] // what net/http says by itself; nil: nothing, or it is encrypted
 }
 
 // What becomes of a connection.
@@ -89,26 +87,27 @@ func watchedBelow(conn net.Conn) *watched {
 }
 
 func (c *watched) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
 	if c.phase.Load() == handled {
-		return n, err
+		return c.Conn.Read(p)
 	}
-	if n > 0 && c.begun.Load() == 0 {
+	// Most requests come in one part, and need not know the time.
+	if c.parts.Load() > 0 && c.begun.Load() == 0 {
 		c.begun.Store(time.Now().UnixNano())
 	}
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.parts.Add(1)
+	}
 	if err != nil {
-		c.mu.Lock()
-		c.failed = err
-		c.mu.Unlock()
+		c.failed.Store(&err)
 	}
 	return n, err
 }
 
 func (c *watched) Write(p []byte) (int, error) {
 	if c.phase.Load() != handled && bytes.HasPrefix(p, []byte(answerPrefix)) {
-		c.mu.Lock()
-		c.answer = string(p)
-		c.mu.Unlock()
+		answer := string(p)
+		c.answer.Store(&answer)
 	}
 	return c.Conn.Write(p)
 }
@@ -132,12 +131,12 @@ func (u *unread) follow(conn net.Conn, state http.ConnState) {
 	case http.StateActive:
 		c.phase.Store(reading)
 	case http.StateIdle:
+		c.parts.Store(0)
 		c.begun.Store(0)
+		c.failed.Store(nil)
 		c.phase.Store(waiting)
 	case http.StateClosed:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.phase.Load() == reading || c.answer != "" {
+		if c.phase.Load() == reading || c.answer.Load() != nil {
 			u.tell(c)
 		}
 	}
@@ -146,19 +145,20 @@ func (u *unread) follow(conn net.Conn, state http.ConnState) {
 // tell writes the one line about a request that no handler got to see.
 func (u *unread) tell(c *watched) {
 	attrs := []slog.Attr{slog.String("family", u.family), slog.String("route", "none")}
-	status, reason := readAnswer(c.answer)
-	switch {
-	case errors.Is(c.failed, os.ErrDeadlineExceeded):
-		reason = "its header was not whole in time"
-	case c.failed != nil:
+	status, reason := 0, "it is not HTTP"
+	if answer := c.answer.Load(); answer != nil {
+		status, reason = readAnswer(*answer)
+	}
+	if failed := c.failed.Load(); failed != nil {
 		reason = "the client left before it was whole"
-	case status == 0:
-		reason = "it is not HTTP"
+		if errors.Is(*failed, os.ErrDeadlineExceeded) {
+			reason = "its header was not whole in time"
+		}
 	}
 	if status != 0 {
 		attrs = append(attrs, slog.Int("status", status))
 	}
-	took := time.Duration(0) // it came with the request before it
+	took := time.Duration(0) // what there is of it came at once
 	if begun := c.begun.Load(); begun != 0 {
 		took = time.Since(time.Unix(0, begun))
 	}

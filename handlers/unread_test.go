@@ -58,6 +58,7 @@ func TestRequestsThatNoHandlerSees(t *testing.T) {
 			}
 			server := &http.Server{ReadHeaderTimeout: 300 * time.Millisecond, MaxHeaderBytes: 1 << 10, ConnContext: handlers.ConnContext, ErrorLog: quiet}
 			server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(time.Millisecond) // net/http looks meanwhile whether the client is still there
 				if r.URL.Path == "/hang-up" {
 					conn, _, err := http.NewResponseController(w).Hijack()
 					if err != nil {
