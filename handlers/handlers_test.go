@@ -428,6 +428,16 @@ func TestAMissAsksTheRuntimeOnce(t *testing.T) {
 		if w := f.do(f.handler, call{path: "/v4", from: "127.0.0.1"}); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "late-appf-1") {
 			t.Errorf("it may have been either: status %d: %s", w.Code, w.Body)
 		}
+		for name, before := range map[string]*local.Directory{
+			"the second": local.NewDirectory(append(containers(), first), selfID, local.Facts{}).Incomplete(),
+			"the first":  local.NewDirectory(containers(), selfID, local.Facts{}).Incomplete(),
+		} {
+			f.runtime.dir.Store(before)
+			asked := f.runtime.asked.Load()
+			if w := f.do(f.handler, call{path: "/v4", from: "127.0.0.1"}); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "late-appf-1") || f.runtime.asked.Load() != asked+1 {
+				t.Errorf("%s is not known yet: status %d, %d refreshes: %s", name, w.Code, f.runtime.asked.Load()-asked, w.Body)
+			}
+		}
 	})
 
 	t.Run("nothing is asked for who is known, nor for the host", func(t *testing.T) {

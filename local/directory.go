@@ -34,8 +34,9 @@ type Directory struct {
 	hostMode   []*Container
 	inside     []*Container // who else is in the network namespace of self, alive or not
 
-	instance Instance
-	static   bool // see Static
+	instance  Instance
+	static    bool // see Static
+	strangers bool // see Incomplete
 }
 
 // Instance is the machine as ECS would know it.
@@ -167,6 +168,15 @@ func (d *Directory) Static() *Directory {
 	return &s
 }
 
+// Incomplete returns the same snapshot for the time in which there is a
+// container that nothing else is known of. Its own address will be new; but it
+// may as well be one that uses the network of ecs-local's own container.
+func (d *Directory) Incomplete() *Directory {
+	s := *d
+	s.strangers = true
+	return &s
+}
+
 // HasAddresses reports whether callers have addresses of their own, so that an
 // unknown one is nobody of a task. In a directory made by Static they have none.
 func (d *Directory) HasAddresses() bool { return !d.static }
@@ -258,6 +268,9 @@ func (d *Directory) WhoIs(addr netip.Addr) (Caller, error) {
 // is not known exactly is the zero Caller, and no error is made.
 func (d *Directory) Known(addr netip.Addr) Caller {
 	addr = addr.Unmap().WithZone("")
+	if d.strange(addr) {
+		return Caller{}
+	}
 	if inside := d.insiders(addr); len(inside) > 0 {
 		who, _ := d.insider(addr, inside)
 		return who
@@ -274,22 +287,36 @@ func (d *Directory) Known(addr netip.Addr) Caller {
 	}
 }
 
+// own reports whether an address is one of ecs-local's own network namespace.
+func (d *Directory) own(addr netip.Addr) bool {
+	return d.self != nil && (addr.IsLoopback() ||
+		slices.ContainsFunc(d.self.Networks, func(n Network) bool { return addr == n.IPv4 || addr == n.IPv6 }))
+}
+
 // insiders returns the running containers that call from an address of
 // ecs-local's own network namespace; none for any other address.
 func (d *Directory) insiders(addr netip.Addr) []*Container {
-	own := func(n Network) bool { return addr == n.IPv4 || addr == n.IPv6 }
-	if len(d.inside) == 0 || !addr.IsLoopback() && !slices.ContainsFunc(d.self.Networks, own) {
+	if len(d.inside) == 0 || !d.own(addr) {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(d.inside), func(c *Container) bool { return !c.State.Alive() })
 }
 
+// strange reports whether a container of which nothing is known may call from
+// an address. Who is in the network namespace of another container than
+// ecs-local's own is answered as the owner, whoever it is.
+func (d *Directory) strange(addr netip.Addr) bool {
+	return d.strangers && d.own(addr) && d.self.SharesWith == "" && d.self.NetworkMode != "host"
+}
+
 // Passing reports whether what WhoIs says of an address holds for a moment only.
 // Of those that share ecs-local's own network, one that does not run as far as
-// is known may be the caller all the same: it may have started just now.
+// is known, or is not known at all, may be the caller all the same: it may have
+// started just now.
 func (d *Directory) Passing(addr netip.Addr) bool {
-	inside := d.insiders(addr.Unmap().WithZone(""))
-	return len(inside) > 0 && len(inside) < len(d.inside)
+	addr = addr.Unmap().WithZone("")
+	inside := d.insiders(addr)
+	return d.strange(addr) || len(inside) > 0 && len(inside) < len(d.inside)
 }
 
 // insider returns the only of these containers, or some container of the only
@@ -396,11 +423,11 @@ func (d *Directory) lookedAt() string {
 // IsHost reports whether the address is the machine's own, as containers and
 // published ports show it: loopback, or the gateway of a network. No container
 // can have such an address: loopback is not the machine's when other containers
-// share the network of ecs-local's own.
+// share the network of ecs-local's own, or may do so.
 func (d *Directory) IsHost(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	_, gateway := d.gateways[addr]
-	return addr.IsLoopback() && len(d.inside) == 0 || gateway
+	return addr.IsLoopback() && len(d.inside) == 0 && !d.strange(addr) || gateway
 }
 
 // IsNeighbour reports whether an address is one that only what is attached to a

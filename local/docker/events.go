@@ -11,8 +11,8 @@ import (
 )
 
 // event takes in one event. It reports whether an address or a name may have
-// become another container's, so that the snapshot must change before anything
-// else.
+// become another container's, or a container is new, so that the snapshot must
+// change before anything else.
 func (x *index) event(m *events.Message) (urgent bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -52,9 +52,18 @@ func (x *index) containerEvent(m *events.Message) (urgent bool) {
 		return true
 	case events.ActionCreate, events.ActionStart, events.ActionUpdate,
 		events.ActionHealthStatus, events.ActionPause, events.ActionUnPause:
-		x.enqueue(id, x.touch(id))
+		return x.announce(id)
 	}
 	return false
+}
+
+// announce takes in an event that is to be asked about. When nothing was known
+// of the container, the snapshot must say that there is one, unless it does so
+// already.
+func (x *index) announce(id string) (urgent bool) {
+	urgent = x.entries[id] == nil && x.self != "" && !x.incomplete
+	x.enqueue(id, x.touch(id))
+	return urgent
 }
 
 func (x *index) networkEvent(m *events.Message) (urgent bool) {
@@ -65,7 +74,7 @@ func (x *index) networkEvent(m *events.Message) (urgent bool) {
 	delete(x.awaited, id)
 	switch m.Action {
 	case events.ActionConnect:
-		x.enqueue(id, x.touch(id))
+		return x.announce(id)
 	case events.ActionDisconnect:
 		e := x.touch(id)
 		e.removed = e.touched

@@ -30,6 +30,8 @@ type index struct {
 	queue   []string // ids to ask about, in the order of their events
 	workers int      // that take from the queue
 
+	incomplete bool // the snapshot says that there is a container of which nothing is known
+
 	facts     local.Facts
 	self      string // id of our own container, once it is known
 	maybeSelf candidates
@@ -48,6 +50,7 @@ type index struct {
 type entry struct {
 	container *local.Container // nil until it has been described
 	command   string           // as commandOf writes it
+	apart     bool             // a list says that it does not use the network of another container
 	asked     uint64           // when the description was asked for
 	touched   uint64           // the last event or list that said something new
 	removed   uint64           // the last time that an address or a name was taken away
@@ -57,6 +60,9 @@ type entry struct {
 
 // stale reports whether the engine knows more than we do.
 func (e *entry) stale() bool { return e.touched > e.asked }
+
+// stranger reports whether the container may use the network of any other.
+func (e *entry) stranger() bool { return e.container == nil && !e.apart }
 
 // claim is what a container says: this address on this network is mine.
 type claim struct {
@@ -116,6 +122,18 @@ func (x *index) touch(id string) *entry {
 	}
 	e.touched = x.clock
 	return e
+}
+
+// strangers reports whether there is a container of which nothing is known.
+func (x *index) strangers() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.entries {
+		if e.stranger() {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *index) enqueue(id string, e *entry) {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -22,6 +23,9 @@ func (x *index) listed(at uint64, list []container.Summary, every bool) []string
 		s := &list[i]
 		inList[s.ID] = true
 		e := x.entries[s.ID]
+		if e != nil {
+			e.apart = apart(s)
+		}
 		if e != nil && e.asked > at && !e.stale() {
 			continue // described after the list was asked for
 		}
@@ -29,7 +33,7 @@ func (x *index) listed(at uint64, list []container.Summary, every bool) []string
 		if e != nil && !every && !stripped && !e.stale() && settled(e.container, s) {
 			continue
 		}
-		x.touch(s.ID)
+		x.touch(s.ID).apart = apart(s)
 		ids = append(ids, s.ID)
 	}
 	for id, e := range x.entries {
@@ -42,6 +46,13 @@ func (x *index) listed(at uint64, list []container.Summary, every bool) []string
 		}
 	}
 	return ids
+}
+
+// apart reports whether a list says that a container does not use the network
+// of another. That is settled when it is made.
+func apart(s *container.Summary) bool {
+	mode := s.HostConfig.NetworkMode
+	return mode != "" && !strings.HasPrefix(mode, "container:")
 }
 
 // strip takes away the addresses that a container does not have any more, and

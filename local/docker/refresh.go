@@ -184,9 +184,13 @@ func (c *Client) tryRefresh(ctx context.Context) (directory *local.Directory, de
 	}
 	// Without events, a list does not tell what happened since the last one.
 	_, synced := c.Current()
+	strangers := c.index.strangers()
 	ids, err := c.list(ctx, !synced)
 	if err != nil {
 		return nil, true, c.explain(err)
+	}
+	if strangers {
+		c.publish() // the list may say enough of them
 	}
 	for range refreshRounds {
 		err = c.describeAll(ctx, ids, refreshParallel)

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -542,4 +543,79 @@ func TestAnswersInTheWrongOrder(t *testing.T) {
 			t.Errorf("after a later list: got %s, want nobody", got)
 		}
 	})
+}
+
+// A container whose start is still going on is described by nobody, but its
+// process runs and may call from the address of ecs-local.
+func TestStrangersMayUseTheNetworkOfECSLocal(t *testing.T) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	near := dockertest.Container{ID: webID, Name: "near", Mode: "container:" + redisID}
+	for name, test := range map[string]struct {
+		stranger dockertest.Container
+		waits    bool
+		want     string
+	}{
+		"one that does":                    {with(near, func(c *dockertest.Container) { c.ID, c.Name = jobID, "new" }), true, "Ambiguous"},
+		"one that does not, says the list": {job, false, "near"},
+		"one of which the list says less":  {with(job, func(c *dockertest.Container) { c.Networks = nil }), true, "near"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *dockertest.Engine) {
+				put(e, redis, near)
+				c := clientOf(t, e, Options{Self: redisID})
+				run(t, c)
+				settle()
+				passing := func() bool {
+					d, _ := c.Current()
+					return d.Passing(loopback)
+				}
+				if passing() {
+					t.Error("nobody is new, and the answer does not hold")
+				}
+				e.Put(with(test.stranger, func(c *dockertest.Container) { c.State = "created" }))
+				release := e.Hold(jobID)
+				e.Event("create", jobID)
+				settle()
+				if !passing() {
+					t.Error("one is new, and the answer holds")
+				}
+				var got string
+				asked := make(chan struct{})
+				go func() {
+					defer close(asked)
+					d, err := c.Refresh(t.Context(), func(d *local.Directory) bool { return !d.Passing(loopback) })
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if caller, err := d.WhoIs(loopback); err != nil {
+						got = string(local.CodeOf(err))
+					} else if got = "Ambiguous"; caller.Container != nil {
+						got = caller.Container.DockerName
+					}
+				}()
+				settle()
+				select {
+				case <-asked:
+					if test.waits {
+						t.Error("the answer did not wait for the description")
+					}
+				default:
+					if !test.waits {
+						t.Error("the answer waits for the description")
+					}
+				}
+				e.PutDescribed(test.stranger)
+				release()
+				<-asked
+				if got != test.want {
+					t.Errorf("who calls: got %s, want %s", got, test.want)
+				}
+				settle()
+				if passing() {
+					t.Error("all are known, and the answer does not hold")
+				}
+			})
+		})
+	}
 }

@@ -586,8 +586,19 @@ func (c Container) networks() map[string]any {
 func (c Container) listed() map[string]any {
 	return map[string]any{
 		"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.state(), "Labels": c.Labels,
+		"HostConfig":      map[string]any{"NetworkMode": c.mode()},
 		"NetworkSettings": map[string]any{"Networks": c.networks()},
 	}
+}
+
+func (c Container) mode() string {
+	mode := c.Mode
+	if mode == "" {
+		for name := range c.Networks {
+			mode = name
+		}
+	}
+	return mode
 }
 
 func (c Container) described() json.RawMessage {
@@ -601,17 +612,11 @@ func (c Container) described() json.RawMessage {
 		status["Health"] = map[string]any{"Status": c.Health}
 		config["Healthcheck"] = map[string]any{"Test": []string{"CMD", "true"}}
 	}
-	mode := c.Mode
-	if mode == "" {
-		for name := range c.Networks {
-			mode = name
-		}
-	}
 	command := append(slices.Clone(c.Command), "")
 	raw, err := json.Marshal(map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "Created": "2026-11-21T07:59:59Z", "State": status, "Config": config,
 		"Path": command[0], "Args": slices.DeleteFunc(command[1:], func(s string) bool { return s == "" }),
-		"HostConfig":      map[string]any{"NetworkMode": mode, "Memory": c.Memory},
+		"HostConfig":      map[string]any{"NetworkMode": c.mode(), "Memory": c.Memory},
 		"NetworkSettings": map[string]any{"Networks": c.networks()},
 	})
 	if err != nil {
