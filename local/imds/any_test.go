@@ -37,6 +37,7 @@ func FuzzInstance(f *testing.F) {
 	f.Add(uint64(2), uint8(1), "10.0.0.0/8")
 	f.Add(uint64(3), uint8(8), "a\nb/")
 	f.Add(uint64(1), uint8(20), "/a/b/")
+	f.Add(uint64(148), uint8(7), "/")
 	f.Add(uint64(33), uint8(20), "0") // a role, and services/partition is removed
 	f.Fuzz(func(t *testing.T, seed uint64, which uint8, text string) {
 		c := anyInstance(rand.New(rand.NewPCG(seed, 1)))

@@ -94,13 +94,12 @@ func crawl(t *testing.T, c caller, version string) map[string]string {
 			t.Errorf("%s is not sorted: %q", dir, lines)
 		}
 		for _, line := range lines {
-			if sub, ok := strings.CutSuffix(line, "/"); ok {
-				walk(dir + "/" + sub)
+			if number, _, ok := strings.Cut(line, "="); ok && strings.HasSuffix(dir, "/public-keys") { // the name may end in a slash
+				walk(dir + "/" + number)
 				continue
 			}
-			if strings.HasSuffix(dir, "/public-keys") {
-				number, _, _ := strings.Cut(line, "=")
-				walk(dir + "/" + number)
+			if sub, ok := strings.CutSuffix(line, "/"); ok {
+				walk(dir + "/" + sub)
 				continue
 			}
 			path := dir + "/" + line

@@ -213,6 +213,11 @@ func treePath(p string) (string, error) {
 	if key, ok := strings.CutPrefix(full, "meta-data/tags/instance/"); ok && !validTagKey(key) {
 		return "", local.Errorf(local.Invalid, "%q cannot be a tag: %s", key, mustTagKey)
 	}
+	if key, ok := strings.CutPrefix(full, "meta-data/public-keys/"); ok {
+		if number, _, _ := strings.Cut(key, "/"); strings.Contains(number, "=") {
+			return "", local.Errorf(local.Invalid, "%q cannot exist: a key lies below its number, as in public-keys/0/openssh-key; the name is the last word of that value", p)
+		}
+	}
 	if top == userData && full != userData {
 		return "", local.Errorf(local.Invalid, "%q cannot exist: user-data is a value, nothing is below it", p)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ecs-local/ecs-local/local"
 )
@@ -149,12 +150,17 @@ func (c *checker) tags(tags map[string]string, shown bool) {
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		path := "tags." + key
 		switch n := len([]rune(key)); {
+		case !utf8.ValidString(key):
+			c.add(path, "the key is not text in UTF-8")
 		case shown && !validTagKey(key):
 			c.add(path, "instance metadata cannot show this key: %s, or set instance-metadata-tags to disabled", mustTagKey)
 		case n == 0 || n > maxTagKey:
 			c.add(path, "a key of %d characters is not valid: use 1 to %d", n, maxTagKey)
 		}
-		if n := len([]rune(tags[key])); n > maxTagValue {
+		switch n := len([]rune(tags[key])); {
+		case !utf8.ValidString(tags[key]):
+			c.add(path, "the value is not text in UTF-8")
+		case n > maxTagValue:
 			c.add(path, "a value of %d characters is too long: use at most %d", n, maxTagValue)
 		}
 		if !strings.HasPrefix(key, "aws:") {
