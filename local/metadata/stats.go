@@ -123,6 +123,15 @@ type networkStats struct {
 	InstanceID string `json:"instance_id,omitempty"`
 }
 
+// moment returns a time as it is, or the zero time when no document can hold
+// it: what can be read may be a day away from UTC, or not be of four digits.
+func moment(t time.Time) time.Time {
+	if _, err := t.MarshalText(); err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
 // Stats returns the stats document of a container of a task. Without a sample
 // it is null in versions 2 and 3, and an empty object in version 4. A sample
 // that is not the engine's JSON is an error.
@@ -137,6 +146,7 @@ func Stats(v Version, t *local.Task, c *local.Container, s *local.Stats) ([]byte
 	if err := json.Unmarshal(s.JSON, &doc.statsV3); err != nil {
 		return nil, fmt.Errorf("decode stats: %w", err)
 	}
+	doc.Read, doc.PreRead = moment(doc.Read), moment(doc.PreRead)
 	if id := t.ContainerID(c); id != c.ID {
 		doc.ID = id
 	}
