@@ -31,13 +31,19 @@ type connection struct {
 // ConnContext is for http.Server.ConnContext of a server that answers requests
 // for tokens.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
-	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
-		conn = encrypted.NetConn()
-	}
+	conn = withoutTLS(conn)
 	if watched, ok := conn.(*watched); ok {
 		conn = watched.Conn
 	}
 	return context.WithValue(ctx, connectionKey{}, &connection{conn: conn})
+}
+
+// withoutTLS returns the connection that carries a *tls.Conn, or conn itself.
+func withoutTLS(conn net.Conn) net.Conn {
+	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return encrypted.NetConn()
+	}
+	return conn
 }
 
 // unlimited is told once in a process, not with every token.

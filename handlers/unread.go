@@ -79,10 +79,7 @@ const (
 
 // watchedBelow returns the watched connection that conn is, or carries.
 func watchedBelow(conn net.Conn) *watched {
-	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
-		conn = encrypted.NetConn()
-	}
-	c, _ := conn.(*watched)
+	c, _ := withoutTLS(conn).(*watched)
 	return c
 }
 

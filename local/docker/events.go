@@ -57,13 +57,13 @@ func (x *index) containerEvent(m *events.Message) (urgent bool) {
 	return false
 }
 
-// announce takes in an event that is to be asked about. When nothing was known
+// announce takes in an event that is to be asked about. While nothing is known
 // of the container, the snapshot must say that there is one, unless it does so
 // already.
 func (x *index) announce(id string) (urgent bool) {
-	urgent = x.entries[id] == nil && x.self != "" && !x.incomplete
-	x.enqueue(id, x.touch(id))
-	return urgent
+	e := x.touch(id)
+	x.enqueue(id, e)
+	return e.stranger() && x.self != "" && !x.incomplete
 }
 
 func (x *index) networkEvent(m *events.Message) (urgent bool) {

@@ -124,10 +124,16 @@ func (x *index) touch(id string) *entry {
 	return e
 }
 
-// strangers reports whether there is a container of which nothing is known.
-func (x *index) strangers() bool {
+// misleading reports whether the snapshot is wrong about whether there is a
+// container of which nothing is known.
+func (x *index) misleading() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	return x.self != "" && x.incomplete != x.strangers()
+}
+
+// strangers reports whether there is a container of which nothing is known.
+func (x *index) strangers() bool {
 	for _, e := range x.entries {
 		if e.stranger() {
 			return true

@@ -184,13 +184,12 @@ func (c *Client) tryRefresh(ctx context.Context) (directory *local.Directory, de
 	}
 	// Without events, a list does not tell what happened since the last one.
 	_, synced := c.Current()
-	strangers := c.index.strangers()
 	ids, err := c.list(ctx, !synced)
 	if err != nil {
 		return nil, true, c.explain(err)
 	}
-	if strangers {
-		c.publish() // the list may say enough of them
+	if c.index.misleading() {
+		c.publish()
 	}
 	for range refreshRounds {
 		err = c.describeAll(ctx, ids, refreshParallel)

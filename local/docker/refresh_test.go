@@ -550,14 +550,17 @@ func TestAnswersInTheWrongOrder(t *testing.T) {
 func TestStrangersMayUseTheNetworkOfECSLocal(t *testing.T) {
 	loopback := netip.MustParseAddr("127.0.0.1")
 	near := dockertest.Container{ID: webID, Name: "near", Mode: "container:" + redisID}
+	newcomer := with(near, func(c *dockertest.Container) { c.ID, c.Name = jobID, "new" })
 	for name, test := range map[string]struct {
-		stranger dockertest.Container
-		waits    bool
-		want     string
+		stranger    dockertest.Container
+		listedFirst bool // somebody's list is there before the event
+		waits       bool
+		want        string
 	}{
-		"one that does":                    {with(near, func(c *dockertest.Container) { c.ID, c.Name = jobID, "new" }), true, "Ambiguous"},
-		"one that does not, says the list": {job, false, "near"},
-		"one of which the list says less":  {with(job, func(c *dockertest.Container) { c.Networks = nil }), true, "near"},
+		"one that does":                     {stranger: newcomer, waits: true, want: "Ambiguous"},
+		"one that does, in a list at first": {stranger: newcomer, listedFirst: true, waits: true, want: "Ambiguous"},
+		"one that does not, says the list":  {stranger: job, want: "near"},
+		"one of which the list says less":   {stranger: with(job, func(c *dockertest.Container) { c.Networks = nil }), waits: true, want: "near"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, e *dockertest.Engine) {
@@ -574,7 +577,11 @@ func TestStrangersMayUseTheNetworkOfECSLocal(t *testing.T) {
 				}
 				e.Put(with(test.stranger, func(c *dockertest.Container) { c.State = "created" }))
 				release := e.Hold(jobID)
-				e.Event("create", jobID)
+				if test.listedFirst {
+					_ = refreshing(t, c)
+				} else {
+					e.Event("create", jobID)
+				}
 				settle()
 				if !passing() {
 					t.Error("one is new, and the answer holds")

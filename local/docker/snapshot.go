@@ -14,17 +14,15 @@ func (x *index) publish() (directory *local.Directory, stale []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	containers := make([]*local.Container, 0, len(x.entries))
-	strangers := false
 	for _, e := range x.entries {
 		if e.container != nil {
 			containers = append(containers, x.shared(e.container))
 		}
-		strangers = strangers || e.stranger()
 	}
 	x.settle(containers)
 	x.findSelf()
 	directory = local.NewDirectory(containers, x.self, x.facts)
-	if x.incomplete = strangers; strangers {
+	if x.incomplete = x.strangers(); x.incomplete {
 		directory = directory.Incomplete()
 	}
 	x.directory.Store(directory)
