@@ -33,11 +33,13 @@ func TestTemporaryCredentialsAreHandedOn(t *testing.T) {
 			s := newService(t, f, creds.Options{SharedTokenExpiration: tc.option})
 			before := time.Now()
 			c := s.mustGet(local.Role{}, "web")
+			after := time.Now()
 			if c.AccessKeyID != baseKey || c.SecretAccessKey != baseSecret || c.SessionToken != baseToken || c.RoleARN != "" {
 				t.Error("other credentials came out")
 			}
-			if left := c.Expiration.Sub(before); left < tc.want-2*time.Second || left > tc.want+5*time.Second {
-				t.Errorf("they live %v, want %v", left, tc.want)
+			// They end at a full second.
+			if c.Expiration.Before(before.Add(tc.want-time.Second)) || c.Expiration.After(after.Add(tc.want)) {
+				t.Errorf("they live %v, want %v", c.Expiration.Sub(before), tc.want)
 			}
 			if c.Expiration.Nanosecond() != 0 {
 				t.Error("the expiry has fractions of a second")

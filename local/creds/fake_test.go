@@ -35,6 +35,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	for _, name := range []string{"HTTP_PROXY", "http_proxy"} { // of the machine: it would answer for names that do not exist
+		if err := os.Unsetenv(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -202,11 +208,25 @@ func longTermKeys() map[string]string {
 	return map[string]string{"AWS_ACCESS_KEY_ID": baseKey, "AWS_SECRET_ACCESS_KEY": baseSecret}
 }
 
+// writeFile writes a file at a later time than its content before: a person
+// does not edit a file twice in one tick of the file system's clock, a test on
+// a fast machine does.
 func writeFile(t *testing.T, dir, name, text string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
+	before, absent := os.Stat(path)
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
+	}
+	after, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if absent == nil && !after.ModTime().After(before.ModTime()) {
+		later := before.ModTime().Add(time.Millisecond)
+		if err := os.Chtimes(path, later, later); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return path
 }

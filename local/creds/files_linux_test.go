@@ -17,8 +17,10 @@ func TestCredentialsOfAnotherUserAreNotReplacedByMadeUpOnes(t *testing.T) {
 	home := setAWS(t, nil)
 	path := writeFile(t, home, "credentials", "[default]\n"+baseProfile, 0o000)
 	if os.Getuid() == 0 {
-		if err := os.Chmod(filepath.Dir(home), 0o755); err != nil {
-			t.Fatal(err)
+		for _, dir := range []string{filepath.Dir(home), home} { // whatever the umask
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
 		}
 		// The file system takes this thread for one of another user.
 		runtime.LockOSThread()

@@ -177,7 +177,10 @@ func TestSignaturesCoverTheRequest(t *testing.T) {
 		"a region that is none":          {after: authorization("/eu-west-1/", "/EU West/"), body: body, want: "Denied SignatureDoesNotMatch: Credential should be scoped to a valid region."},
 		"another service":                {after: authorization("/sts/", "/iam/"), body: body, want: "Denied SignatureDoesNotMatch: Credential should be scoped to correct service: 'sts'."},
 		"another end":                    {after: authorization("/aws4_request", "/aws5"), body: body, want: "Denied SignatureDoesNotMatch: Credential should be scoped with a valid terminator: 'aws4_request'."},
-		"another day": {after: authorization("/"+time.Now().UTC().Format("20060102")+"/", "/20010101/"), body: body,
+		"another day": {after: func(r *http.Request) {
+			day := r.Header.Get("X-Amz-Date")[:len("20060102")]
+			authorization("/"+day+"/", "/20010101/")(r)
+		}, body: body,
 			want: "Denied SignatureDoesNotMatch: Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP."},
 		"no signature at all":   {after: func(r *http.Request) { r.Header.Del("Authorization") }, body: body, want: "Denied MissingAuthenticationToken: Request is missing Authentication Token"},
 		"another scheme":        {after: set("Authorization", "Bearer of-something"), body: body, want: "Invalid IncompleteSignature: Unsupported AWS 'algorithm': use AWS4-HMAC-SHA256"},

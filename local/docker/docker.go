@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -30,7 +31,12 @@ import (
 // Oldest version of the API that is spoken: that of Docker Engine 20.10.
 const oldestAPI = "1.41"
 
-const pingTimeout = 5 * time.Second
+const (
+	pingTimeout = 5 * time.Second
+	// pingTries is how often a question is asked whose connection was given up
+	// before it was sent.
+	pingTries = 3
+)
 
 // Options say which engine is asked, and what is known besides its answers.
 type Options struct {
@@ -161,6 +167,12 @@ func (c *Client) Ping(ctx context.Context) error {
 // negotiate agrees with the engine on a version of the API.
 func (c *Client) negotiate(ctx context.Context) error {
 	ping, err := c.api.Ping(ctx)
+	for range pingTries - 1 {
+		if !closedEarly(err) {
+			break
+		}
+		ping, err = c.api.Ping(ctx)
+	}
 	if err != nil {
 		return c.explain(fmt.Errorf("ping: %w", err))
 	}
@@ -174,6 +186,14 @@ func (c *Client) negotiate(ctx context.Context) error {
 		c.negotiated.Store(true)
 	}
 	return nil
+}
+
+// closedEarly reports whether a connection was given up before the question
+// was sent: an engine that refuses a certificate says so after the handshake,
+// and what it says can come before the question. The error has only the one or
+// the other.
+func closedEarly(err error) bool {
+	return err != nil && strings.Contains(err.Error(), net.ErrClosed.Error()) // the Docker client keeps the text only
 }
 
 // ready is negotiate for those who are about to ask something. The Docker

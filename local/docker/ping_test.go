@@ -1,11 +1,15 @@
 package docker
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/docker/docker/client"
 
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/docker/dockertest"
@@ -52,14 +56,8 @@ func TestPing(t *testing.T) {
 			}
 			return "unix://" + path
 		}, []string{"nobody answers at the Docker socket", "start Docker"}},
-		{"a port without an engine", func(t *testing.T) string {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = l.Close() }()
-			return "tcp://" + l.Addr().String()
-		}, []string{"no Docker engine can be reached at tcp://127.0.0.1:", "DOCKER_HOST"}},
+		// A port that was just given back could be another test's by now.
+		{"a port without an engine", func(*testing.T) string { return "tcp://127.0.0.1:1" }, []string{"no Docker engine can be reached at tcp://127.0.0.1:", "DOCKER_HOST"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,6 +84,45 @@ func TestPing(t *testing.T) {
 		})
 	}
 }
+
+// What an engine says against a connection can come before the question is
+// sent, and then get lost: another connection shows it.
+func TestPingOnAConnectionThatIsGivenUpEarly(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		early int32 // connections, at first
+		want  string
+	}{
+		"the first": {1, ""},
+		"each":      {1 << 20, "no Docker engine can be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dial, stop := dockertest.New(t).Dialer()
+			t.Cleanup(stop)
+			var dials atomic.Int32
+			c, err := newClient(Options{Host: "tcp://engine:2375"}, client.WithDialContext(func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dial(ctx, network, address)
+				if err == nil && dials.Add(1) <= test.early {
+					conn = givenUp{conn}
+				}
+				return conn, err
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Ping(t.Context())
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(local.MessageOf(err), test.want) {
+				t.Errorf("got error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// givenUp is a connection that is closed before anything is written.
+type givenUp struct{ net.Conn }
+
+func (givenUp) Write([]byte) (int, error) { return 0, net.ErrClosed }
 
 // The permission cannot be taken from root, who runs many CI jobs, so this
 // looks at the words alone.

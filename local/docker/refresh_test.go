@@ -277,10 +277,15 @@ func TestRefreshForOneThing(t *testing.T) {
 			if _, err := c.Refresh(ctx, isJob); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got error %v, want the end of the context", err)
 			}
+			found := make(chan answered, 1)
+			go func() {
+				d, err := c.Refresh(t.Context(), isJob)
+				found <- answered{d, err}
+			}()
+			synctest.Wait() // before the reading goes on: after it, a call asks anew
 			release()
-			d, err := c.Refresh(t.Context(), isJob)
-			if err != nil || !isJob(d) {
-				t.Errorf("got %v, %v, want a directory with job", d, err)
+			if a := <-found; a.err != nil || !isJob(a.directory) {
+				t.Errorf("got %v, %v, want a directory with job", a.directory, a.err)
 			}
 			if n := e.Count("GET /containers/json"); n != 1 {
 				t.Errorf("lists: got %d, want 1", n)

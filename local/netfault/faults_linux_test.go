@@ -42,6 +42,7 @@ func TestBlackholeKillsOnePortAndNothingElse(t *testing.T) {
 				from, other, otherWay = w.peers, w.task, peer
 			}
 			to := netip.AddrPortFrom(test.addr, port)
+			wantAlive(t, from, f.Protocol, to)
 			open, err := connect(t, from, f.Protocol, to, patience)
 			try(t, err)
 			defer func() { _ = open.Close() }()
@@ -114,21 +115,35 @@ func TestBlackholesOfDifferentPortsAreIndependent(t *testing.T) {
 	wantDead(t, w.task, fault.TCP, netip.AddrPortFrom(peer, otherPort))
 }
 
-// median returns the median round trip of many pings.
-func median(t *testing.T, w *world, protocol string, to netip.Addr) time.Duration {
+// roundTrips returns how long so many pings take, the shortest first. A busy
+// machine may lose a packet by itself: then the next one goes over another
+// connection, to which no late echo comes.
+func roundTrips(t *testing.T, w *world, protocol string, to netip.Addr, pings int) []time.Duration {
 	t.Helper()
-	conn, err := connect(t, w.task, protocol, netip.AddrPortFrom(to, port), patience)
-	try(t, err)
-	defer func() { _ = conn.Close() }()
-	const pings = 21
 	var all []time.Duration
-	for range pings {
-		took, err := ping(conn, patience)
+	over := func(conn net.Conn) error {
+		defer func() { _ = conn.Close() }()
+		for len(all) < pings {
+			took, err := ping(conn, patience)
+			if err != nil {
+				return err
+			}
+			all = append(all, took)
+		}
+		return nil
+	}
+	const most = 3
+	for lost := 0; ; lost++ {
+		conn, err := connect(t, w.task, protocol, netip.AddrPortFrom(to, port), patience)
 		try(t, err)
-		all = append(all, took)
+		if err := over(conn); err == nil {
+			break
+		} else if lost == most {
+			t.Fatalf("%d of the pings to %s are lost: %v", lost+1, to, err)
+		}
 	}
 	slices.Sort(all)
-	return all[pings/2]
+	return all
 }
 
 // TestLatencyRisesAndFalls needs netem.
@@ -140,8 +155,10 @@ func TestLatencyRisesAndFalls(t *testing.T) {
 	f := Fault{Kind: fault.Latency, Delay: delay, Sources: []netip.Prefix{alone(peer), alone(peer6), alone(endpoints)}}
 	want := func(protocol string, to netip.Addr, more time.Duration) {
 		t.Helper()
-		const tolerance = 50 * time.Millisecond
-		if got := median(t, w, protocol, to); got < more || got > more+tolerance {
+		// No packet is early. On a busy machine some are late: not the
+		// fastest of many.
+		const pings, tolerance = 21, 50 * time.Millisecond
+		if got := roundTrips(t, w, protocol, to, pings)[0]; got < more || got > more+tolerance {
 			t.Errorf("%s to %s takes %s, want %s to %s", protocol, to, got, more, more+tolerance)
 		}
 	}
@@ -172,24 +189,27 @@ func TestJitterSpreadsLatency(t *testing.T) {
 	i := requireNetem(t)
 	w := newWorld(t)
 	const delay, jitter, tolerance = 100 * time.Millisecond, 80 * time.Millisecond, 50 * time.Millisecond
-	w.apply(t, i, Fault{Kind: fault.Latency, Delay: delay, Jitter: jitter, Sources: everybody})
-	conn, err := connect(t, w.task, fault.UDP, netip.AddrPortFrom(peer, port), patience)
-	try(t, err)
-	defer func() { _ = conn.Close() }()
 	const pings = 41
-	var all []time.Duration
-	for range pings {
-		took, err := ping(conn, patience)
-		try(t, err)
-		all = append(all, took)
+	// By chance, or on a busy machine, the one in the middle of many can be
+	// late: not three times in a row.
+	measure := func(most time.Duration) (shortest, middle, spread time.Duration) {
+		t.Helper()
+		const measurements = 3
+		for range measurements {
+			all := roundTrips(t, w, fault.UDP, peer, pings)
+			if shortest, middle, spread = all[0], all[pings/2], all[pings-1]-all[0]; middle <= most {
+				break
+			}
+		}
+		return shortest, middle, spread
 	}
-	slices.Sort(all)
-	if shortest, middle, spread := all[0], all[pings/2], all[pings-1]-all[0]; shortest < delay-jitter || middle > delay+tolerance || spread < jitter {
+	w.apply(t, i, Fault{Kind: fault.Latency, Delay: delay, Jitter: jitter, Sources: everybody})
+	if shortest, middle, spread := measure(delay + tolerance); shortest < delay-jitter || middle > delay+tolerance || spread < jitter {
 		t.Errorf("round trips of %s, %s in the middle, %s apart, want at least %s, about %s, at least %s", shortest, middle, spread, delay-jitter, delay, jitter)
 	}
 	w.apply(t, i, Fault{Kind: fault.Latency, Jitter: jitter, Sources: everybody})
-	if got := median(t, w, fault.UDP, peer); got > jitter+tolerance {
-		t.Errorf("jitter alone makes %s, want at most %s", got, jitter)
+	if _, middle, _ := measure(jitter + tolerance); middle > jitter+tolerance {
+		t.Errorf("jitter alone makes %s, want at most %s", middle, jitter)
 	}
 }
 
@@ -323,12 +343,24 @@ func TestPartOfTheFlows(t *testing.T) {
 				all.Wait()
 				return alive
 			}
-			first := answers()
-			if diff := cmp.Diff(first, answers()); diff != "" {
-				t.Errorf("packets of one flow fare differently (-first +second):\n%s", diff)
+			// A busy machine may lose a packet by itself, or take long over it.
+			// If it were the fault, no two rounds would be alike.
+			const rounds = 4
+			last := answers()
+			for round := 1; ; round++ {
+				again := answers()
+				diff := cmp.Diff(last, again)
+				last = again
+				if diff == "" {
+					break
+				}
+				if round == rounds {
+					t.Errorf("packets of one flow fare differently (-one round +the next):\n%s", diff)
+					break
+				}
 			}
 			dead := 0
-			for _, alive := range first {
+			for _, alive := range last {
 				if !alive {
 					dead++
 				}

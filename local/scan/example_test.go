@@ -3,6 +3,7 @@ package scan_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ecs-local/ecs-local/imdstest"
 	"github.com/ecs-local/ecs-local/local/imds"
@@ -25,7 +26,7 @@ func Example() {
 		return
 	}
 	defer server.Close()
-	client, err := imdsclient.New(imdsclient.Options{Endpoint: server.URL()})
+	client, err := imdsclient.New(imdsclient.Options{Endpoint: server.URL(), Timeout: time.Minute})
 	if err != nil {
 		fmt.Println(err)
 		return

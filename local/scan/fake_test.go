@@ -267,7 +267,7 @@ func newScanner(t *testing.T, f *fake) (*scan.Scanner, *bytes.Buffer) {
 		}
 	})
 	return scan.New(scan.Options{
-		Client:  serve(t, f, imdsclient.Options{Attempts: 1}),
+		Client:  serve(t, f, imdsclient.Options{Attempts: 1, Timeout: time.Minute}), // an answer may take long on a busy machine
 		Limiter: rate.NewLimiter(rate.Inf, 1),
 		Log:     slog.New(slog.NewTextHandler(log, nil)),
 	}), log

@@ -256,9 +256,10 @@ func (e *Engine) send(kind, action, id string, pairs []string) {
 	if err != nil {
 		e.t.Errorf("event: %v", err)
 	}
+	line = append(line, '\n')
 	for stream, f := range e.streams {
 		if f.includes(kind, action) {
-			stream <- append(line, '\n')
+			stream <- line
 		}
 	}
 }
