@@ -250,7 +250,8 @@ type parser struct {
 	most  int
 }
 
-// value reads the next value into m.
+// value reads the next value into m; nil for one within a list, which is kept as
+// a whole.
 func (p *parser) value(m *member) *fault {
 	start := p.dec.InputOffset()
 	token, err := p.dec.Token()
@@ -265,17 +266,22 @@ func (p *parser) value(m *member) *fault {
 	}
 	switch token {
 	case json.Delim('{'):
-		m.isObject = true
+		if m != nil {
+			m.isObject = true
+		}
 		return p.object(m)
 	case json.Delim('['):
 		for p.dec.More() {
-			if f := p.value(&member{}); f != nil {
+			if f := p.value(nil); f != nil {
 				return f
 			}
 		}
 		if _, err := p.dec.Token(); err != nil {
 			return p.fault(err.Error())
 		}
+	}
+	if m == nil {
+		return nil
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, p.since(start)); err != nil {
@@ -299,6 +305,12 @@ func (p *parser) object(m *member) *fault {
 			return p.fault(fmt.Sprintf("the key %q is here a second time: remove one of the two", name))
 		}
 		seen[name] = true
+		if m == nil {
+			if f := p.value(nil); f != nil {
+				return f
+			}
+			continue
+		}
 		field := member{name: name, key: p.since(start)}
 		if f := p.value(&field); f != nil {
 			return f
