@@ -356,6 +356,22 @@ func TestAliasesThatMultiply(t *testing.T) {
 	}
 }
 
+// What is wrong with a task that ends beyond the most values has a line, too.
+func TestAliasesThatMultiplyWithinATask(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("container-instance-tags: &t\n")
+	for i := range 100 {
+		text.WriteString("  " + strings.Repeat("k", i+1) + ": v\n")
+	}
+	text.WriteString("tasks:\n  shop:\n    launch-type: EXTERNAL\n    network-mode: awsvpc\n    tags:\n      <<: [" + strings.Repeat("*t, ", 1000) + "]\n")
+	_, err := config.Parse("x.yaml", []byte(text.String()))
+	message := local.MessageOf(err)
+	if err == nil || strings.Contains(message, "x.yaml:0:") || !strings.Contains(message, ": network-mode cannot be awsvpc") || !strings.Contains(message, "its aliases multiply") {
+		t.Errorf("got %v, want an error about the network mode and one about aliases, both with their lines", err)
+	}
+}
+
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	t.Run("a file", func(t *testing.T) {

@@ -64,15 +64,16 @@ func (r *reader) storage(to *int64) func(*value) {
 // checkLaunch finds keys of a task that cannot be together. A label can name
 // another launch type, so only what the file itself says counts.
 func (r *reader) checkLaunch(v *value, f local.TaskFacts) {
-	lines := map[string]int{}
+	lines := map[string]int{} // without what is beyond the most values
 	for _, p := range r.pairs(v) {
 		lines[p.name] = p.line
 	}
+	at := func(key string) int { return cmp.Or(lines[key], v.line) }
 	switch mode := f.NetworkMode; {
 	case f.LaunchType == local.LaunchFargate && mode != "" && mode != local.AWSVPC:
-		r.problem(lines["network-mode"], "network-mode cannot be %s with launch-type FARGATE, which knows awsvpc only: remove one of the two", mode)
+		r.problem(at("network-mode"), "network-mode cannot be %s with launch-type FARGATE, which knows awsvpc only: remove one of the two", mode)
 	case f.LaunchType == local.LaunchExternal && mode == local.AWSVPC:
-		r.problem(lines["network-mode"], "network-mode cannot be awsvpc with launch-type EXTERNAL, which has no VPC: remove one of the two")
+		r.problem(at("network-mode"), "network-mode cannot be awsvpc with launch-type EXTERNAL, which has no VPC: remove one of the two")
 	}
 	for _, key := range r.fargate(&local.Fargate{}) {
 		if line := lines[key.name]; line > 0 && f.LaunchType != "" && f.LaunchType != local.LaunchFargate {
@@ -80,6 +81,6 @@ func (r *reader) checkLaunch(v *value, f local.TaskFacts) {
 		}
 	}
 	if reserved := cmp.Or(f.Fargate.EphemeralStorage, leastStorage); f.Fargate.StorageUtilized > reserved<<10 {
-		r.problem(lines["ephemeral-storage-utilized"], "ephemeral-storage-utilized is %d MiB, more than the %d GiB of ephemeral-storage", f.Fargate.StorageUtilized, reserved)
+		r.problem(at("ephemeral-storage-utilized"), "ephemeral-storage-utilized is %d MiB, more than the %d GiB of ephemeral-storage", f.Fargate.StorageUtilized, reserved)
 	}
 }

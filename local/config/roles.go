@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -121,7 +122,8 @@ func (r *reader) sessionTags(to *map[string]string) func(*value) {
 		if len(*to) > mostTags {
 			r.problem(v.line, "there are %d tags: STS takes %d at most", len(*to), mostTags)
 		}
-		for key, value := range *to {
+		for _, key := range slices.Sorted(maps.Keys(*to)) {
+			value := (*to)[key]
 			if key == "" || len([]rune(key)) > mostTagKey || strings.HasPrefix(strings.ToLower(key), "aws:") {
 				r.problem(v.line, "%q cannot be the key of a session tag: use 1 to %d characters that do not begin with aws:", key, mostTagKey)
 			}

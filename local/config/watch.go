@@ -31,6 +31,7 @@ const (
 type Watcher struct {
 	path    string
 	notify  *fsnotify.Watcher
+	poll    time.Duration
 	content []byte // nil while the file cannot be read
 }
 
@@ -46,7 +47,7 @@ func NewWatcher(path string) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch configuration: %w", err)
 	}
-	w := &Watcher{path: path, notify: notify}
+	w := &Watcher{path: path, notify: notify, poll: poll}
 	if err := notify.Add(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("watch configuration: %w", closing(notify, err))
 	}
@@ -104,7 +105,7 @@ func (w *Watcher) look() bool {
 // changed, or it has gone or come back, until the context ends.
 func (w *Watcher) Run(ctx context.Context, log *slog.Logger, changed func()) {
 	defer w.Close()
-	gather(ctx, w.notify.Events, w.notify.Errors, log, func() {
+	gather(ctx, w.notify.Events, w.notify.Errors, w.poll, log, func() {
 		if w.look() {
 			changed()
 		}
@@ -116,7 +117,7 @@ func (w *Watcher) Close() { w.notify.Close() }
 
 // gather calls look after events, and from time to time without any. An error
 // means that events were lost, so it counts as one.
-func gather(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, log *slog.Logger, look func()) {
+func gather(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, poll time.Duration, log *slog.Logger, look func()) {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
 	var since time.Time // of the first event that was not looked into; zero without one

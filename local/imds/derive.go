@@ -107,13 +107,15 @@ func (l leaves) network(i Instance, f Interface) {
 	public := []string{}
 	if f.PublicIPv4 != "" {
 		public = append(public, f.PublicIPv4)
-		l.text(at+"ipv4-associations/"+f.PublicIPv4, f.LocalIPv4)
 	}
 	for _, address := range slices.Sorted(maps.Keys(f.IPv4Associations)) {
 		if address != f.PublicIPv4 {
 			public = append(public, address)
 		}
 		l.lines(at+"ipv4-associations/"+address, f.IPv4Associations[address])
+	}
+	if f.PublicIPv4 != "" && !slices.Contains(f.IPv4Associations[f.PublicIPv4], f.LocalIPv4) {
+		l.lines(at+"ipv4-associations/"+f.PublicIPv4, prepend(f.LocalIPv4, f.IPv4Associations[f.PublicIPv4]))
 	}
 	l.lines(at+"public-ipv4s", public)
 	if len(public) > 0 {

@@ -57,6 +57,15 @@ func TestDerived(t *testing.T) {
 		"European sovereign": {instance(imds.Instance{Region: "eusc-de-east-1"}), map[string]string{
 			"services/domain": "amazonaws.eu", "services/partition": "aws-eusc",
 		}},
+		"public address of two private ones": {instance(imds.Instance{Interface: imds.Interface{
+			LocalIPv4: "10.0.0.5", LocalIPv4s: []string{"10.0.0.6"}, PublicIPv4: "203.0.113.25", IPv4Associations: map[string][]string{"203.0.113.25": {"10.0.0.6"}},
+		}}), map[string]string{
+			"public-ipv4": "203.0.113.25", mac + "public-ipv4s": "203.0.113.25", mac + "ipv4-associations/203.0.113.25": "10.0.0.5\n10.0.0.6",
+		}},
+		"nothing left of dynamic": {
+			imds.Config{Metadata: map[string]*string{"dynamic/instance-identity": nil}, UserData: []byte("x")},
+			map[string]string{"..": "meta-data\nuser-data", "../dynamic": ""},
+		},
 		"public address": {instance(imds.Instance{Interface: imds.Interface{PublicIPv4: "203.0.113.25"}}), map[string]string{
 			"public-ipv4": "203.0.113.25", "public-hostname": "ec2-203-0-113-25.compute-1.amazonaws.com",
 			mac + "public-ipv4s": "203.0.113.25", mac + "public-hostname": "ec2-203-0-113-25.compute-1.amazonaws.com",

@@ -105,6 +105,9 @@ func FuzzDecode(f *testing.F) {
 		`{"instance": {"ipv4-associations": {"203.0.113.1": ["10.237.0.16"]}, "ipv4-prefix": ["10.237.0.0/28"], "vpc-ipv4-cidr-block": "::/0"}}`,
 		`{"instance": {"subnet-ipv4-cidr-block": "255.255.255.240/28", "interfaces": [{"subnet-id": "subnet-0123456789abcdef0"}]}}`,
 		`{"metadata": {"100%00": "x", "what?": "y"}}`,
+		`{"metadata": {"custom/public-keys/a=b": "x", "dynamic/public-keys/0=c/": "y", "public-keys/1/openssh-key": "a b =c/"}}`,
+		`{"instance": {"subnet-ipv4-cidr-block": "0.0.0.0/0", "vpc-ipv4-cidr-block": "0.0.0.0/0", "interfaces": [{"subnet-ipv4-cidr-block": "1.2.3.4/30"}, {"subnet-id": "subnet-0123456789abcdef0"}]}}`,
+		`{"metadata": {"dynamic/instance-identity": null, "identity-credentials/ec2/info": null}}`,
 		`{"metadata": {"a/b": null, "user-data": "x"}, "namespaces": {"iam-ecs-1": [{"task": "0", "role-type": "TaskExecution", "role": "a"}], "iam-ecs-2": null}}`,
 	} {
 		f.Add([]byte(text))

@@ -221,10 +221,10 @@ func (f Interface) subnet(before []Interface) string {
 	for _, o := range before {
 		if p, err := netip.ParsePrefix(o.SubnetIPv4CIDRBlock); err == nil && o.VPCID == f.VPCID {
 			others = append(others, p)
-			bits = max(bits, p.Bits())
+			bits = max(bits, min(p.Bits(), leastBlock))
 		}
 	}
-	if f.LocalIPv4 != "" || err != nil {
+	if f.LocalIPv4 != "" || err != nil || vpc.Bits() < mostBlock { // there is no such VPC, and no end to a search in it
 		return strings.Join(around(cmp.Or(f.LocalIPv4, f.VPCIPv4CIDRBlock), bits), "")
 	}
 	addr := vpc.Masked().Addr()

@@ -60,7 +60,7 @@ const userData = "user-data"
 // newSnapshot adds directories and listings to the leaves.
 func newSnapshot(l leaves, o Options, modified time.Time) *snapshot {
 	s := &snapshot{
-		nodes: make(map[string]*node, 2*len(l)), menu: []byte("dynamic\nmeta-data"), options: o,
+		nodes: make(map[string]*node, 2*len(l)), options: o,
 		modified: modified.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"),
 	}
 	children := map[string][]string{}
@@ -80,9 +80,6 @@ func newSnapshot(l leaves, o Options, modified time.Time) *snapshot {
 			path = dir
 		}
 	}
-	if _, ok := l[userData]; ok {
-		s.menu = append(s.menu, "\n"+userData...)
-	}
 	// What is below comes first, because a directory is as old as its oldest
 	// child.
 	dirs := slices.SortedFunc(maps.Keys(children), func(a, b string) int {
@@ -91,6 +88,13 @@ func newSnapshot(l leaves, o Options, modified time.Time) *snapshot {
 	for _, dir := range dirs {
 		s.nodes[dir] = s.list(dir, children[dir])
 	}
+	var tops []string
+	for _, top := range []string{"dynamic", "meta-data", userData} { // all of one may have been removed
+		if s.nodes[top] != nil {
+			tops = append(tops, top)
+		}
+	}
+	s.menu = []byte(strings.Join(tops, "\n"))
 	return s
 }
 

@@ -24,6 +24,9 @@ const (
 	maxTagValue = 256
 	maxHopLimit = 64
 
+	// The largest and the smallest block of a VPC and a subnet, in bits.
+	mostBlock, leastBlock = 16, 28
+
 	// maxName is how long names may be. A limit in a pattern instead would make
 	// the pattern, and with it the start of the program, slow.
 	maxName = 255
@@ -537,7 +540,7 @@ func (c *checker) ipv4(at string, given, f Interface) {
 			return // the subnet would follow from it
 		}
 	}
-	vpc := c.blocks(at+"vpc-ipv4-cidr-block", f.VPCIPv4CIDRBlocks, false, 16, 28, "10.0.0.0/16")
+	vpc := c.blocks(at+"vpc-ipv4-cidr-block", f.VPCIPv4CIDRBlocks, false, mostBlock, leastBlock, "10.0.0.0/16")
 	for _, p := range vpc {
 		if slices.ContainsFunc(noVPC, p.Overlaps) {
 			key := "vpc-ipv4-cidr-block"
@@ -561,7 +564,7 @@ func (c *checker) ipv4(at string, given, f Interface) {
 		}
 		return
 	}
-	subnets := c.blocks(at+"subnet-ipv4-cidr-block", []string{f.SubnetIPv4CIDRBlock}, false, 16, 28, "10.0.0.0/24")
+	subnets := c.blocks(at+"subnet-ipv4-cidr-block", []string{f.SubnetIPv4CIDRBlock}, false, mostBlock, leastBlock, "10.0.0.0/24")
 	if len(subnets) == 0 {
 		return
 	}

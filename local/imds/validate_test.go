@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -194,5 +195,27 @@ func TestValidate(t *testing.T) {
 				t.Errorf("New: %v", err)
 			}
 		})
+	}
+}
+
+// TestValidateEnds: what no VPC can be is not searched for a free subnet.
+func TestValidateEnds(t *testing.T) {
+	t.Parallel()
+	c := imds.Config{Instance: imds.Instance{
+		Interface:  imds.Interface{VPCIPv4CIDRBlock: "0.0.0.0/0", SubnetIPv4CIDRBlock: "0.0.0.0/0"},
+		Interfaces: []imds.Interface{{SubnetIPv4CIDRBlock: "1.2.3.4/30"}},
+	}}
+	for n := range 100 {
+		c.Instance.Interfaces = append(c.Instance.Interfaces, imds.Interface{SubnetID: fmt.Sprintf("subnet-%017x", n)})
+	}
+	ended := make(chan []imds.Problem, 1)
+	go func() { ended <- c.Validate() }()
+	select {
+	case problems := <-ended:
+		if len(problems) == 0 || problems[0].Path != "instance.vpc-ipv4-cidr-block" {
+			t.Errorf("problems: %v", problems)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("it searches 4 thousand million addresses")
 	}
 }

@@ -28,7 +28,7 @@ func TestGetReturnsTheBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, &fake{values: map[string]string{"/latest/user-data": value}}, imdsclient.Options{})
+			s := serve(t, &fake{values: map[string]string{"/latest/user-data": value}}, imdsclient.Options{Timeout: patience})
 			got, err := s.Get(t.Context(), "user-data")
 			if err != nil {
 				t.Fatal(err)
@@ -41,7 +41,7 @@ func TestGetReturnsTheBytes(t *testing.T) {
 	t.Run("a content encoding is left alone", func(t *testing.T) {
 		t.Parallel()
 		f := instance()
-		s := serve(t, f, imdsclient.Options{})
+		s := serve(t, f, imdsclient.Options{Timeout: patience})
 		f.set(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Header.Get("Accept-Encoding") != "" {
 				t.Error("asked for an encoding")
@@ -82,7 +82,7 @@ func TestPathsAreEncoded(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/a b", "/a?b", "/a#b", "/a%41", "/a\rb", "/tags/instance/aws:x+y=z", "//double/", "/ä"} {
 		f := &fake{values: map[string]string{strings.TrimSuffix(path, "/"): "here"}}
-		s := serve(t, f, imdsclient.Options{})
+		s := serve(t, f, imdsclient.Options{Timeout: patience})
 		if got, err := s.Get(t.Context(), path); err != nil || string(got) != "here" {
 			t.Errorf("%q: got %q, %v", path, got, err)
 		}
@@ -114,7 +114,7 @@ func TestList(t *testing.T) {
 	s := serve(t, &fake{values: map[string]string{
 		"/latest/meta-data": "ami-id\niam-ecs-1/\n spaced\nreturned\r\nend\n",
 		"/latest/empty":     "",
-	}}, imdsclient.Options{})
+	}}, imdsclient.Options{Timeout: patience})
 	got, err := s.List(t.Context(), "")
 	if diff := cmp.Diff([]string{"ami-id", "iam-ecs-1/", " spaced", "returned\r", "end"}, got); diff != "" || err != nil {
 		t.Error(err, diff)
@@ -188,7 +188,7 @@ func TestDisabled(t *testing.T) {
 func TestProxyIsNotUsed(t *testing.T) {
 	t.Parallel()
 	addresses := make(chan string, 10)
-	c := newClient(t, imdsclient.Options{Attempts: 1, Dial: func(_ context.Context, _, address string) (net.Conn, error) {
+	c := newClient(t, imdsclient.Options{Timeout: patience, Attempts: 1, Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 		addresses <- address
 		return nil, &net.OpError{Op: "dial", Err: errors.New("refused")}
 	}})
@@ -212,7 +212,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", status)
 			return true
 		}
-		s := serve(t, f, imdsclient.Options{})
+		s := serve(t, f, imdsclient.Options{Timeout: patience})
 		s.wantError(t, local.Unavailable, fmt.Sprintf("redirects /latest/meta-data/instance-id (%d)", status))
 		s.wantCounts(t, 1, 1)
 	}
@@ -221,7 +221,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func TestAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	for size, ok := range map[int]bool{100: true, 101: false} {
-		s := serve(t, &fake{values: map[string]string{"/x": strings.Repeat("x", size)}}, imdsclient.Options{MaxBytes: 100})
+		s := serve(t, &fake{values: map[string]string{"/x": strings.Repeat("x", size)}}, imdsclient.Options{Timeout: patience, MaxBytes: 100})
 		_, err := s.Get(t.Context(), "/x")
 		if ok && err != nil {
 			t.Errorf("%d bytes: %v", size, err)
@@ -273,7 +273,7 @@ func TestHostileAnswers(t *testing.T) {
 			t.Parallel()
 			f := instance()
 			f.before = func(w http.ResponseWriter, r *http.Request) bool { return r.Method == http.MethodGet && tc.answer(w) }
-			s := serve(t, f, imdsclient.Options{Timeout: 2 * time.Second})
+			s := serve(t, f, imdsclient.Options{Timeout: patience})
 			_, err := s.Get(t.Context(), "instance-id")
 			if err == nil || !strings.Contains(err.Error(), tc.text) || strings.ContainsAny(err.Error(), "\x1b") {
 				t.Errorf("got %v, want %q", err, tc.text)
@@ -284,7 +284,7 @@ func TestHostileAnswers(t *testing.T) {
 
 func TestNotFound(t *testing.T) {
 	t.Parallel()
-	s := serve(t, instance(), imdsclient.Options{})
+	s := serve(t, instance(), imdsclient.Options{Timeout: patience})
 	_, err := s.Get(t.Context(), "spot/instance-action")
 	wantError(t, err, local.NotFound, "/latest/meta-data/spot/instance-action is not in the instance metadata of http://169.254.169.254 (404)")
 	_, err = s.List(t.Context(), "spot")
@@ -572,7 +572,7 @@ func TestContext(t *testing.T) {
 	})
 	t.Run("already cancelled: nothing is sent", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, instance(), imdsclient.Options{})
+		s := serve(t, instance(), imdsclient.Options{Timeout: patience})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := s.Get(ctx, "instance-id"); !errors.Is(err, context.Canceled) {
@@ -588,9 +588,15 @@ func TestNobodyThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	_ = listener.Close()
-	c := newClient(t, imdsclient.Options{Endpoint: "http://" + address})
+	defer listener.Close()
+	// Nobody can listen where a connection begins, for as long as it lasts.
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	address := conn.LocalAddr().String()
+	c := newClient(t, imdsclient.Options{Timeout: patience, Endpoint: "http://" + address})
 	_, err = c.Get(t.Context(), "instance-id")
 	wantError(t, err, local.Unavailable, "no instance metadata service at http://"+address+" (3 attempts): outside EC2, start `ecs-local serve`")
 
@@ -629,7 +635,7 @@ func TestBrokenAnswersAreNotQuoted(t *testing.T) {
 				_ = conn.Close()
 				return true
 			}
-			s := serve(t, f, imdsclient.Options{})
+			s := serve(t, f, imdsclient.Options{Timeout: patience})
 			s.wantError(t, local.Unavailable, "no whole answer arrives (3 attempts)")
 		})
 	}

@@ -16,7 +16,7 @@ func TestPipeInPlaceOfTheTokenFile(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cache")
 	f := instance()
-	serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 	file := tokenFile(t, dir)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestPipeInPlaceOfTheTokenFile(t *testing.T) {
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
-	serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 	f.wantCounts(t, 2, 3)
 }

@@ -22,7 +22,7 @@ import (
 
 func TestTokenIsKept(t *testing.T) {
 	t.Parallel()
-	s := serve(t, instance(), imdsclient.Options{})
+	s := serve(t, instance(), imdsclient.Options{Timeout: patience})
 	for range 5 {
 		s.wantValue(t)
 	}
@@ -73,23 +73,25 @@ func TestTokenIsRenewedFiveSecondsBeforeItsEnd(t *testing.T) {
 
 func TestShortTokensWork(t *testing.T) {
 	t.Parallel()
-	over := instance()
-	over.ttl = "0"
-	for _, s := range []*service{
-		serve(t, instance(), imdsclient.Options{TokenTTL: 2 * time.Second}),
-		serve(t, over, imdsclient.Options{}), // it ends at once, says the service
-	} {
-		s.wantValue(t)
-		s.wantValue(t)
-		s.wantCounts(t, 2, 2)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		over := instance()
+		over.ttl = "0"
+		for _, s := range []*service{
+			serve(t, instance(), imdsclient.Options{TokenTTL: 2 * time.Second}),
+			serve(t, over, imdsclient.Options{}), // it ends at once, says the service
+		} {
+			s.wantValue(t)
+			s.wantValue(t)
+			s.wantCounts(t, 2, 2)
+		}
+	})
 }
 
 func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 	t.Parallel()
 	t.Run("the new one is good", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, instance(), imdsclient.Options{})
+		s := serve(t, instance(), imdsclient.Options{Timeout: patience})
 		s.wantValue(t)
 		s.forget()
 		s.wantValue(t)
@@ -99,13 +101,13 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 		t.Parallel()
 		f := instance()
 		f.before = answer(http.MethodGet, 401)
-		s := serve(t, f, imdsclient.Options{})
+		s := serve(t, f, imdsclient.Options{Timeout: patience})
 		s.wantError(t, local.Denied, "refuses the token that it just issued (401)")
 		s.wantCounts(t, 2, 2)
 	})
 	t.Run("many callers at once", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, instance(), imdsclient.Options{})
+		s := serve(t, instance(), imdsclient.Options{Timeout: patience})
 		s.wantValue(t)
 		s.forget()
 		var all sync.WaitGroup
@@ -121,7 +123,7 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 
 func TestOneTokenForManyCallers(t *testing.T) {
 	t.Parallel()
-	s := serve(t, instance(), imdsclient.Options{})
+	s := serve(t, instance(), imdsclient.Options{Timeout: patience})
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() { s.wantValue(t) })
@@ -196,7 +198,7 @@ func TestIMDSv1(t *testing.T) {
 		t.Parallel()
 		f := instance()
 		f.before = v1(answer(put, 404))
-		s := serve(t, f, imdsclient.Options{AllowV1: true})
+		s := serve(t, f, imdsclient.Options{Timeout: patience, AllowV1: true})
 		s.wantValue(t)
 		s.wantCounts(t, 1, 1)
 		f.set(nil) // no v1 any more, but tokens
@@ -208,7 +210,7 @@ func TestIMDSv1(t *testing.T) {
 		t.Parallel()
 		f := instance()
 		f.before = answer(put, 404)
-		s := serve(t, f, imdsclient.Options{AllowV1: true})
+		s := serve(t, f, imdsclient.Options{Timeout: patience, AllowV1: true})
 		s.wantError(t, local.Denied, "wants a token")
 		s.wantCounts(t, 2, 2)
 	})
@@ -229,7 +231,7 @@ func TestTokenIsSharedInAFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "cache")
 	f := instance()
 	for range 3 {
-		serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+		serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 	}
 	f.wantCounts(t, 1, 3)
 
@@ -249,9 +251,9 @@ func TestTokenIsSharedInAFile(t *testing.T) {
 	}
 
 	other := instance()
-	serve(t, other, imdsclient.Options{CacheDir: dir, Endpoint: "http://other"}).wantValue(t)
+	serve(t, other, imdsclient.Options{Timeout: patience, CacheDir: dir, Endpoint: "http://other"}).wantValue(t)
 	other.wantCounts(t, 1, 1)
-	serve(t, f, imdsclient.Options{CacheDir: dir, Endpoint: "http://169.254.169.254:80/"}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir, Endpoint: "http://169.254.169.254:80/"}).wantValue(t)
 	f.wantCounts(t, 1, 4)
 }
 
@@ -324,11 +326,11 @@ func TestRefusedTokenInTheFileIsReplaced(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cache")
 	f := instance()
-	serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 	f.forget()
-	serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 	f.wantCounts(t, 2, 3)
-	serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+	serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 	f.wantCounts(t, 2, 4)
 }
 
@@ -407,12 +409,12 @@ func TestBrokenAndForeignFilesAreReplaced(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "cache")
 			f := instance()
-			serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+			serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 			breaks(t, tokenFile(t, dir))
-			s := serve(t, f, imdsclient.Options{CacheDir: dir})
+			s := serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir})
 			s.wantValue(t)
 			f.wantCounts(t, 2, 2)
-			serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+			serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 			f.wantCounts(t, 2, 3)
 			info, err := os.Lstat(tokenFile(t, dir))
 			if err != nil || info.Mode() != 0o600 {
@@ -454,7 +456,7 @@ func TestTokenThatCannotBeShared(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "cache")
 			breaks(t, dir)
-			s := serve(t, instance(), imdsclient.Options{CacheDir: dir})
+			s := serve(t, instance(), imdsclient.Options{Timeout: patience, CacheDir: dir})
 			s.wantValue(t)
 			s.wantValue(t)
 			s.wantCounts(t, 1, 2)
@@ -470,7 +472,7 @@ func TestTokenThatCannotBeShared(t *testing.T) {
 		t.Parallel()
 		dir := filepath.Join(t.TempDir(), "cache")
 		f := instance()
-		serve(t, f, imdsclient.Options{CacheDir: dir}).wantValue(t)
+		serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir}).wantValue(t)
 		file := tokenFile(t, dir)
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
@@ -478,7 +480,7 @@ func TestTokenThatCannotBeShared(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(file, "x"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		s := serve(t, f, imdsclient.Options{CacheDir: dir})
+		s := serve(t, f, imdsclient.Options{Timeout: patience, CacheDir: dir})
 		s.wantValue(t)
 		if !strings.Contains(s.log.String(), "not shared") {
 			t.Errorf("log: %s", s.log)

@@ -122,7 +122,7 @@ func TestWalk(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			f := tree()
-			got, err := serve(t, f, imdsclient.Options{}).Walk(t.Context(), path, opts)
+			got, err := serve(t, f, imdsclient.Options{Timeout: patience}).Walk(t.Context(), path, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func TestWalk(t *testing.T) {
 func TestWalkOfEverything(t *testing.T) {
 	t.Parallel()
 	f := tree()
-	got, err := serve(t, f, imdsclient.Options{}).Walk(t.Context(), "/", fast)
+	got, err := serve(t, f, imdsclient.Options{Timeout: patience}).Walk(t.Context(), "/", fast)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestWalkOfEverything(t *testing.T) {
 		}
 		seen[r.path] = true
 	}
-	again, err := serve(t, tree(), imdsclient.Options{}).Walk(t.Context(), "/", fast)
+	again, err := serve(t, tree(), imdsclient.Options{Timeout: patience}).Walk(t.Context(), "/", fast)
 	if diff := cmp.Diff(got, again); diff != "" || err != nil {
 		t.Error("another walk differs", err)
 	}
@@ -201,7 +201,7 @@ func TestWalkFails(t *testing.T) {
 				tc.change(f)
 			}
 			tc.opts.Rate = rate.Inf
-			_, err := serve(t, f, imdsclient.Options{}).Walk(t.Context(), tc.path, tc.opts)
+			_, err := serve(t, f, imdsclient.Options{Timeout: patience}).Walk(t.Context(), tc.path, tc.opts)
 			wantError(t, err, tc.code, tc.text)
 		})
 	}
@@ -269,7 +269,7 @@ func TestWalkEndsWithItsContext(t *testing.T) {
 
 func TestListingsTellValuesFromDirectories(t *testing.T) {
 	t.Parallel()
-	s := serve(t, tree(), imdsclient.Options{})
+	s := serve(t, tree(), imdsclient.Options{Timeout: patience})
 	for path, want := range map[string]bool{
 		"/": false, "latest": false, "": false, "user-data": true, "/1.0/user-data": true, "dynamic": false,
 		"instance-id": true, "instance-id/": true, "/latest//meta-data/instance-id": true, "iam": false, "iam/": false, "iam/info": true,

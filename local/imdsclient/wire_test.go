@@ -78,6 +78,11 @@ func (n *network) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
+// patience is how long a client takes that is not in a bubble: a busy machine
+// may let a request wait for seconds, and a client with its usual limits would
+// send another one.
+const patience = 5 * time.Minute
+
 // secret is in everything that must not be shown: tokens and values.
 const secret = "S3CRET"
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -26,7 +27,7 @@ type Overrides struct{ patch object }
 // ParseOverrides reads a file's content. Whatever is wrong with it is an
 // Invalid error that begins with the file and the line.
 func ParseOverrides(file string, data []byte) (*Overrides, error) {
-	patch, fault := parse(data)
+	patch, fault := parseWithin(data, maxDepth)
 	if fault != nil {
 		return nil, local.Errorf(local.Invalid, "%s:%d: %s", file, fault.line(data), fault.reason)
 	}
@@ -193,7 +194,10 @@ func (f *fault) line(data []byte) int {
 
 // parse reads one JSON object. Unlike encoding/json, it refuses an object that
 // has a key twice.
-func parse(data []byte) (object, *fault) {
+func parse(data []byte) (object, *fault) { return parseWithin(data, math.MaxInt) }
+
+// parseWithin is parse with a limit to the depth.
+func parseWithin(data []byte, most int) (object, *fault) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, &fault{reason: `the file is empty: it holds one JSON object, such as {"Family": "shop"}`}
 	}
@@ -208,7 +212,7 @@ func parse(data []byte) (object, *fault) {
 		}
 		return nil, &fault{offset: offset, reason: "this is not JSON: " + err.Error()}
 	}
-	p := parser{data: data, dec: json.NewDecoder(bytes.NewReader(data))}
+	p := parser{data: data, dec: json.NewDecoder(bytes.NewReader(data)), most: most}
 	p.dec.UseNumber()
 	var m member
 	if f := p.value(&m); f != nil {
@@ -234,32 +238,50 @@ func validUpTo(data []byte) int64 {
 	return int64(n)
 }
 
+// maxDepth is how deep objects and lists of a file can be in each other. Within
+// a task they are deeper by two, and encoding/json has a limit of its own.
+const maxDepth = 1000
+
 // parser walks through a text whose syntax is known to be right.
 type parser struct {
-	data []byte
-	dec  *json.Decoder
+	data  []byte
+	dec   *json.Decoder
+	depth int // of what is being read
+	most  int
 }
 
-// value reads the next value into m.
+// value reads the next value into m; nil for one within a list, which is kept as
+// a whole.
 func (p *parser) value(m *member) *fault {
 	start := p.dec.InputOffset()
 	token, err := p.dec.Token()
 	if err != nil {
 		return p.fault(err.Error())
 	}
+	if _, ok := token.(json.Delim); ok {
+		if p.depth++; p.depth > p.most {
+			return p.fault(fmt.Sprintf("this is nested more than %d deep: make it flatter", p.most))
+		}
+		defer func() { p.depth-- }()
+	}
 	switch token {
 	case json.Delim('{'):
-		m.isObject = true
+		if m != nil {
+			m.isObject = true
+		}
 		return p.object(m)
 	case json.Delim('['):
 		for p.dec.More() {
-			if f := p.value(&member{}); f != nil {
+			if f := p.value(nil); f != nil {
 				return f
 			}
 		}
 		if _, err := p.dec.Token(); err != nil {
 			return p.fault(err.Error())
 		}
+	}
+	if m == nil {
+		return nil
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, p.since(start)); err != nil {
@@ -283,6 +305,12 @@ func (p *parser) object(m *member) *fault {
 			return p.fault(fmt.Sprintf("the key %q is here a second time: remove one of the two", name))
 		}
 		seen[name] = true
+		if m == nil {
+			if f := p.value(nil); f != nil {
+				return f
+			}
+			continue
+		}
 		field := member{name: name, key: p.since(start)}
 		if f := p.value(&field); f != nil {
 			return f

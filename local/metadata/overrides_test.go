@@ -149,6 +149,7 @@ func TestParseOverridesSaysWhere(t *testing.T) {
 		"not UTF-8":             {"{\n\"a\": \"\xff\"}", "o.json:2: the file is not UTF-8"},
 		"Windows line ends":     {"{\r\n\"a\": 1,\r\n\"a\": 2}\r\n", `o.json:3: the key "a" is here a second time`},
 		"too deep":              {strings.Repeat("[", 10_001), "o.json:1: this is not JSON: invalid character '[' exceeded max depth"},
+		"deeper than a task is": {"{\n\"a\":\n" + strings.Repeat("[\n", 999) + "{}" + strings.Repeat("]", 999) + "}", "o.json:1002: this is nested more than 1000 deep"},
 		"a number with a zero":  {"{\"a\":\n\n01}", "o.json:3: this is not JSON: invalid character '1'"},
 		"key without its value": {"{\"a\"\n}", "o.json:2: this is not JSON: invalid character '}' after object key"},
 	}
@@ -176,7 +177,8 @@ func FuzzOverrides(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"Name":"cats","New":{"a":[1,{"b":null}],"c":null}}`, `{"Labels":{"a":null,"<":"&"},"Limits":null}`,
 		`{"Networks":[]}`, `{"Containers":[{"Name":"x"}]}`, `{"":1e999,"K\u0065y":"\ud800"}`, "{\"a\"\t:\r\n[ ]\n}", `{"Limits":{"CPU":{"x":1}}}`,
-		`{"a":1,"a":2}`, `[1]`, `{"a":1,}`,
+		`{"a":1,"a":2}`, `[1]`, `{"a":1,}`, `{"a":` + strings.Repeat("[", 9998) + strings.Repeat("]", 9998) + `}`,
+		`{"a":` + strings.Repeat("[", 999) + strings.Repeat("]", 999) + `}`,
 	} {
 		f.Add([]byte(seed))
 	}
