@@ -107,11 +107,11 @@ func (s *running) await(pattern string) []string {
 	s.t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.Now().Add(longest)
-	for time.Now().Before(deadline) {
+	for ended := false; !ended && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		ended = len(s.exit) > 0 // then all it says is there
 		if found := re.FindStringSubmatch(s.log.String()); found != nil {
 			return found
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	s.t.Fatalf("no %q in the log:\n%s", pattern, s.log)
 	return nil
