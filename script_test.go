@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 // subject. A script has three free addresses, $ADDRESS, $CONTROL and $LATER,
 // and these commands beside those of testscript:
 //
-//	await COMMAND ARGS…       runs a command until it succeeds, 10 seconds at most
+//	await COMMAND ARGS…       runs a command until it succeeds, 2 minutes at most
 //	http METHOD URL [BODY]    sends a request that must succeed
 func TestScript(t *testing.T) {
 	t.Parallel()
@@ -40,12 +42,11 @@ func TestScript(t *testing.T) {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("EXAMPLES", examples)
 			for _, name := range []string{"ADDRESS", "CONTROL", "LATER"} {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
+				address, err := freeAddress()
 				if err != nil {
 					return err
 				}
-				defer l.Close()
-				e.Setenv(name, l.Addr().String())
+				e.Setenv(name, address)
 			}
 			return nil
 		},
@@ -58,11 +59,37 @@ func TestScript(t *testing.T) {
 	})
 }
 
+// The ports of scripts are below those that an engine or a kernel gives to
+// whoever does not care (32768 and more on Linux), so nobody gets one between
+// here and the program that listens there. Each is given once; processes that
+// test at the same time begin at different ones.
+const (
+	lowestPort = 10000
+	ports      = 22000
+)
+
+var portsGiven atomic.Int64
+
+// freeAddress returns a loopback address that nobody listens on.
+func freeAddress() (string, error) {
+	var failed error
+	for range ports {
+		n := int64(os.Getpid())*97 + portsGiven.Add(1)
+		address := fmt.Sprintf("127.0.0.1:%d", lowestPort+n%ports)
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		failed = err
+	}
+	return "", fmt.Errorf("no free port: %w", failed)
+}
+
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: await COMMAND ARGS…")
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for ts.Exec(args[0], args[1:]...) != nil {
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s does not succeed", strings.Join(args, " "))

@@ -65,16 +65,27 @@ func TestCredentialsLiveAsLongAsWanted(t *testing.T) {
 	s := start(t, "--config", writeConfigFile(t, taskConfig), "--credentials-lifetime", "5s")
 	task := s.delivered("blog")
 	for _, path := range []string{"/creds", "/role/web", task} {
-		first := s.served(path)
-		if left := time.Until(first.Expiration); left <= 0 || left > 5*time.Second {
-			t.Errorf("%s: %s to live, want 5s at most", path, left)
-		}
+		first := ""
 		eventually(t, "new keys at "+path, func() bool {
-			now := s.served(path)
-			if time.Now().Add(-time.Second).After(now.Expiration) {
+			asked := time.Now()
+			body, code := answerOf(t, s.url+path)
+			if path == task && code == http.StatusServiceUnavailable { // the next ones are late
+				return false
+			}
+			if code != http.StatusOK {
+				t.Fatalf("%s: status %d", path, code)
+			}
+			now := decode[served](t, body)
+			if now.Expiration.Before(asked.Add(-time.Second)) { // it is told in whole seconds
 				t.Errorf("%s: expired credentials are handed out", path)
 			}
-			return now.AccessKeyID != first.AccessKeyID
+			if now.Expiration.After(time.Now().Add(5 * time.Second)) {
+				t.Errorf("%s: they end at %s, want 5s from now at most", path, now.Expiration)
+			}
+			if first == "" {
+				first = now.AccessKeyID
+			}
+			return now.AccessKeyID != first
 		})
 	}
 }
@@ -147,25 +158,38 @@ func TestTaskCredentialsFromASlowSTS(t *testing.T) {
 	const tasks = "tasks:\n  shop:\n    containers: { web: { image: web } }\n"
 	file := writeConfigFile(t, tasks)
 	s := start(t, "--credentials", "sts", "--config", file)
-	get(t, s.url+"/creds", 200) // STS knows who we are
+	getSettled(t, s.url+"/creds", 200) // STS knows who we are
 	write(t, file, tasks+"    task-role: arn:aws:iam::111122223333:role/slow\n    execution-role: arn:aws:iam::111122223333:role/refused\n")
 	eventually(t, "the paths", func() bool { return len(s.paths("shop")) == 2 })
-	get(t, s.url+s.paths("shop")["TaskApplication"], 200)
+	tries := 0
+	eventually(t, "the credentials", func() bool {
+		began := time.Now()
+		body, code := answerOf(t, s.url+s.paths("shop")["TaskApplication"])
+		if tries++; code == http.StatusOK {
+			return true
+		}
+		// On a busy machine a request may have waited for as long as it may.
+		if waited := time.Since(began); code != http.StatusServiceUnavailable || waited < 1500*time.Millisecond {
+			t.Fatalf("status %d after %s: %s", code, waited, body)
+		}
+		return false
+	})
 	get(t, s.url+s.paths("shop")["TaskExecution"], 503)
 
 	id := local.TaskID("shop")
 	const ns = "/latest/meta-data/iam-ecs-1/"
 	get(t, s.url+ns+"security-credentials/"+id+"-TaskExecution", 404)
-	info := decode[struct {
-		TaskCredentials map[string]struct{ RoleARN, Code string }
-	}](t, get(t, s.url+ns+"info", 200)).TaskCredentials
-	if got := info[id+"-TaskExecution"]; got.Code != "AssumeRoleUnauthorizedAccess" || got.RoleARN != "arn:aws:iam::111122223333:role/refused" {
-		t.Errorf("info %+v", info)
-	}
+	eventually(t, "that info tells of the refused role", func() bool {
+		info := decode[struct {
+			TaskCredentials map[string]struct{ RoleARN, Code string }
+		}](t, get(t, s.url+ns+"info", 200)).TaskCredentials
+		got := info[id+"-TaskExecution"]
+		return got.Code == "AssumeRoleUnauthorizedAccess" && got.RoleARN == "arn:aws:iam::111122223333:role/refused"
+	})
 	s.await(`msg="role cannot be assumed" role="arn:aws:iam::111122223333:role/refused for iam-ecs-1/` + id + `-TaskExecution" reason=".*trust policy`)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n := calls["arn:aws:iam::111122223333:role/slow"]; n != 1 {
-		t.Errorf("%d calls for one role", n)
+	if n := calls["arn:aws:iam::111122223333:role/slow"]; n < 1 || n > tries { // a request that gives up may take its call with it
+		t.Errorf("%d calls for one role that was asked for %d times", n, tries)
 	}
 }

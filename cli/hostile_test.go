@@ -54,12 +54,12 @@ func TestNamesSteerNoTerminal(t *testing.T) {
 	t.Cleanup(instanceServer.Close)
 	at := strings.TrimPrefix(controlServer.URL, "http://")
 	for _, args := range [][]string{
-		{"status", "--control-listen", at},
-		{"rotate", "--control-listen", at},
-		{"mfa", "123456", "--control-listen", at},
-		{"imds", "ls", "placement", "--endpoint", instanceServer.URL},
-		{"imds", "dump", "--rate", "1000", "--endpoint", instanceServer.URL},
-		{"imds", "get", evil, "--endpoint", instanceServer.URL},
+		{"status", "--control-listen", at, "--timeout", longest.String()},
+		{"rotate", "--control-listen", at, "--timeout", longest.String()},
+		{"mfa", "123456", "--control-listen", at, "--timeout", longest.String()},
+		{"imds", "ls", "placement", "--endpoint", instanceServer.URL, "--timeout", longest.String()},
+		{"imds", "dump", "--rate", "1000", "--endpoint", instanceServer.URL, "--timeout", longest.String()},
+		{"imds", "get", evil, "--endpoint", instanceServer.URL, "--timeout", longest.String()},
 		{evil},
 	} {
 		t.Run(args[0]+" "+strings.Join(args[1:min(2, len(args))], ""), func(t *testing.T) {
@@ -96,9 +96,7 @@ func TestTheScannersOwnInstanceHasNoPort(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx, func() {}) }()
-	if err := s.instance.refresher.Now(ctx); err != nil {
-		t.Errorf("the scanner reads nothing: %v", err)
-	}
+	eventually(t, "that the scanner reads something", func() bool { return s.instance.refresher.Now(ctx) == nil })
 	if _, scanned := s.instance.refresher.Report(); !scanned {
 		t.Error("no scan has ended")
 	}
@@ -178,7 +176,8 @@ func TestKeysOfSomebodyElseAreRefused(t *testing.T) {
 
 	planted := t.TempDir()
 	file := filepath.Join(planted, secretFile)
-	if err := os.WriteFile(file, []byte(key), 0o644); err != nil {
+	write(t, file, key)
+	if err := os.Chmod(file, 0o644); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	start(t, "--state-dir", planted).await(`other users of this machine can read a key, or change it" file=\S+` + secretFile)

@@ -46,7 +46,7 @@ imds:
 // eventually waits until something is true.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(longest); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s does not come true", what)
 		}
@@ -592,14 +592,15 @@ func TestScansAreMeasured(t *testing.T) {
 func TestExitCodesOfTheClientCommands(t *testing.T) {
 	t.Parallel()
 	s := start(t)
+	patient := longest.String()
 	for name, test := range map[string]struct {
 		args []string
 		want int
 	}{
-		"a value":     {[]string{"imds", "get", "instance-id", "--endpoint", s.url}, exitOK},
-		"a listing":   {[]string{"imds", "ls", "--endpoint", s.url}, exitOK},
-		"a dump":      {[]string{"imds", "dump", "--rate", "1000", "--endpoint", s.url}, exitOK},
-		"a scan":      {[]string{"scan", "--endpoint", s.url}, exitOK},
+		"a value":     {[]string{"imds", "get", "instance-id", "--timeout", patient, "--endpoint", s.url}, exitOK},
+		"a listing":   {[]string{"imds", "ls", "--timeout", patient, "--endpoint", s.url}, exitOK},
+		"a dump":      {[]string{"imds", "dump", "--rate", "1000", "--timeout", patient, "--endpoint", s.url}, exitOK},
+		"a scan":      {[]string{"scan", "--timeout", patient, "--endpoint", s.url}, exitOK},
 		"absent":      {[]string{"imds", "get", "nothing", "--endpoint", s.url}, exitFailure},
 		"nobody":      {[]string{"imds", "dump", "--timeout", "500ms", "--endpoint", "http://127.0.0.1:1"}, exitFailure},
 		"no scan":     {[]string{"scan", "--timeout", "500ms", "--endpoint", "http://127.0.0.1:1"}, exitFailure},

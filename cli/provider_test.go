@@ -39,7 +39,7 @@ func TestInstanceProviderKeepsBaseCredentialsAndRolesApart(t *testing.T) {
 func TestInstanceCredentialsFailWithOneReason(t *testing.T) {
 	developer(t, newAmazon(t), "", "", nil)
 	s := start(t, "--credentials", "sts")
-	line := s.await(`msg="instance metadata credentials not renewed".*`)[0]
+	line := s.await(`msg="instance metadata credentials not renewed".*no AWS credentials found.*`)[0]
 	if n := strings.Count(line, "no AWS credentials found"); n != 1 {
 		t.Errorf("the reason is there %d times: %s", n, line)
 	}

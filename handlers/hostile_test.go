@@ -129,7 +129,7 @@ func answerTo(t *testing.T, address, request string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(longest))
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ import (
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
 
+// longest is more than anything takes on a busy machine.
+const longest = 2 * time.Minute
+
 // numbered is a provider whose keys are numbered and hold the secrets that no
 // log may hold.
 func numbered() imds.Provider {
@@ -119,7 +122,7 @@ func exchange(t testing.TB, conn net.Conn, from *bufio.Reader, method, target st
 	if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(longest))
 	answer := raw{headers: map[string]string{}}
 	line := func() string {
 		text, err := from.ReadString('\n')

@@ -66,7 +66,7 @@ func TestIMDSOverTCP(t *testing.T) {
 	}
 	living := func(t *testing.T, got raw) {
 		t.Helper()
-		if left, err := strconv.Atoi(got.headers[ttl]); err != nil || left < 21500 || left > 21600 {
+		if left, err := strconv.Atoi(got.headers[ttl]); err != nil || left < 21000 || left > 21600 { // minutes on a busy machine
 			t.Errorf("%s: remaining life %q", got.line, got.headers[ttl])
 		}
 	}

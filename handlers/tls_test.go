@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ecs-local/ecs-local/handlers"
 	"github.com/ecs-local/ecs-local/local"
@@ -41,7 +40,7 @@ func TestTLS(t *testing.T) {
 	}
 	server := &http.Server{
 		Handler: h, ConnContext: handlers.ConnContext, TLSConfig: a.TLSConfig(handlers.AllowedHost([]string{"ecs.example.test"})),
-		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(refusals, nil), slog.LevelInfo), ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(refusals, nil), slog.LevelInfo), ReadHeaderTimeout: longest,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(listener, "", "") }()
