@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 	"log/slog"
-
-	"github.com/ecs-local/ecs-local/local/imds"
 )
 
 // imdsCertCommand is "ecs-local imds cert".
@@ -24,16 +22,11 @@ func (c imdsCertCommand) Run(env environment) error {
 		return fmt.Errorf("there is no state directory, so every server has certificates of its own: start it with --state-dir, and name the directory here too")
 	}
 	identity, err := s.identity()
+	if err == nil && identity == nil {
+		identity, err = s.makeIdentity()
+	}
 	if err != nil {
 		return err
-	}
-	if identity == nil {
-		if identity, err = imds.NewIdentity(); err != nil {
-			return err
-		}
-		if err := s.keepIdentity(identity); err != nil {
-			return fmt.Errorf("keep the keys of the instance's identity: %w", err)
-		}
 	}
 	for _, certificate := range identity.Certificates() {
 		if c.Signature != "" && c.Signature != certificate.Name {

@@ -120,7 +120,9 @@ func (c serverFlags) newInstance(s *service, secret []byte, counted *scanMetrics
 		return nil, err
 	}
 	i := &instance{state: s.state, kept: identity != nil, log: log}
-	i.service, err = imds.New(s.settings.current().imds, imds.Deps{Provider: instanceProvider(s.credentials.Uncached()), Identity: identity, Logger: log})
+	i.service, err = imds.New(s.settings.current().imds, imds.Deps{
+		Provider: instanceProvider(s.credentials.Uncached()), Identity: identity, MakeIdentity: i.makeIdentity, Logger: log,
+	})
 	if err != nil {
 		return nil, misuse{err}
 	}
@@ -169,18 +171,20 @@ func (i *instance) run(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return i.private.serve(ctx) })
 	}
 	if i.state.dir != "" && !i.kept {
-		background(i.makeIdentity)
+		background(func(context.Context) { _, _ = i.service.Identity() }) // what failed is logged
 	}
 }
 
-// makeIdentity makes the keys that sign the identity document and keeps them.
-// It takes longer than a server may take to start.
-func (i *instance) makeIdentity(context.Context) {
-	identity, err := i.service.Identity()
-	if err == nil {
-		err = i.state.keepIdentity(identity)
-	}
+// makeIdentity makes the keys that sign the identity document and keeps them,
+// unless somebody else has kept some meanwhile. It takes longer than a server
+// may take to start.
+func (i *instance) makeIdentity() (*imds.Identity, error) {
+	identity, err := i.state.makeIdentity()
 	if err != nil {
 		i.log.Warn("keys of the instance's identity not kept", slog.String("error", err.Error()))
 	}
+	if identity == nil {
+		return imds.NewIdentity()
+	}
+	return identity, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,9 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/ecs-local/ecs-local/local/authority"
 	"github.com/ecs-local/ecs-local/local/imds"
@@ -31,6 +35,13 @@ const (
 	// authorityCertificateFile, for clients, only the certificate.
 	authorityFile            = "tls-authority.key.pem"
 	authorityCertificateFile = "tls-authority.pem"
+	lockFile                 = ".lock" // held while keys are made
+)
+
+const (
+	// lockTimeout is long enough for keys to be made on a slow machine.
+	lockTimeout = 20 * time.Second
+	lockPoll    = 10 * time.Millisecond
 )
 
 // openState opens the directory that --state-dir names, which must be usable,
@@ -162,6 +173,21 @@ func (s state) write(name string, content []byte) error {
 	return err
 }
 
+// lock waits until nobody else makes keys, so that of two processes that start
+// at once in a new directory both use what one of them made. It goes on without
+// where the file system has no locks, and after a while: who holds the lock may
+// have been stopped.
+func (s state) lock() (unlock func()) {
+	if s.dir == "" {
+		return func() {}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	defer cancel()
+	l := flock.New(filepath.Join(s.dir, lockFile), flock.SetPermissions(0o600))
+	_, _ = l.TryLockContext(ctx, lockPoll)
+	return func() { _ = l.Unlock() } // the end of the process would do it, too
+}
+
 // identity returns the keys that sign the identity document, or nil when none
 // are kept yet.
 func (s state) identity() (*imds.Identity, error) {
@@ -176,13 +202,25 @@ func (s state) identity() (*imds.Identity, error) {
 	return identity, nil
 }
 
-// keepIdentity keeps keys for the next start.
-func (s state) keepIdentity(identity *imds.Identity) error {
-	text, err := identity.MarshalPEM()
-	if err != nil {
-		return err
+// makeIdentity makes keys and keeps them, unless somebody else has meanwhile:
+// then it returns theirs. It returns keys with an error when they are not kept.
+func (s state) makeIdentity() (*imds.Identity, error) {
+	defer s.lock()()
+	if kept, err := s.identity(); err != nil || kept != nil {
+		return kept, err
 	}
-	return s.write(identityFile, text)
+	identity, err := imds.NewIdentity()
+	if err != nil {
+		return nil, err
+	}
+	text, err := identity.MarshalPEM()
+	if err == nil {
+		err = s.write(identityFile, text)
+	}
+	if err != nil {
+		return identity, fmt.Errorf("keep the keys of the instance's identity: %w", err)
+	}
+	return identity, nil
 }
 
 // leastStateKey is how many characters a key needs that nobody guesses.
@@ -198,33 +236,44 @@ func (s state) secret(given string) ([]byte, error) {
 		sum := sha256.Sum256([]byte(given))
 		return sum[:], nil
 	}
-	text, err := s.read(secretFile)
-	if err != nil {
-		return nil, err
+	if key, err := s.keptSecret(); err != nil || key != nil {
+		return key, err
 	}
-	if key, err := hex.DecodeString(strings.TrimSpace(string(text))); err == nil && len(key) == 32 {
-		return key, nil
+	defer s.lock()()
+	if key, err := s.keptSecret(); err != nil || key != nil {
+		return key, err
 	}
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails, by its documentation
 	return key, s.write(secretFile, []byte(hex.EncodeToString(key)+"\n"))
 }
 
+// keptSecret returns the key that is kept here; nil when there is none, or what
+// is there is none.
+func (s state) keptSecret() ([]byte, error) {
+	text, err := s.read(secretFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != 32 {
+		return nil, nil
+	}
+	return key, nil
+}
+
 // authority returns the certificate authority of the TLS listener, and makes
 // it when there is none yet.
 func (s state) authority() (*authority.Authority, error) {
-	text, err := s.read(authorityFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the certificate authority: %w", err)
+	if a, err := s.keptAuthority(); err != nil || a != nil {
+		return a, err
 	}
-	if text != nil {
-		a, err := authority.Parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w: remove the file to have a new authority made, which clients have to trust anew", filepath.Join(s.dir, authorityFile), err)
-		}
-		return a, nil
+	defer s.lock()()
+	if a, err := s.keptAuthority(); err != nil || a != nil {
+		return a, err
 	}
 	a, err := authority.New()
+	var text []byte
 	if err == nil {
 		text, err = a.MarshalPEM()
 	}
@@ -233,6 +282,22 @@ func (s state) authority() (*authority.Authority, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate authority: %w", err)
+	}
+	return a, nil
+}
+
+// keptAuthority returns the authority that is kept here; nil when there is none.
+func (s state) keptAuthority() (*authority.Authority, error) {
+	text, err := s.read(authorityFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate authority: %w", err)
+	}
+	if text == nil {
+		return nil, nil
+	}
+	a, err := authority.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: remove the file to have a new authority made, which clients have to trust anew", filepath.Join(s.dir, authorityFile), err)
 	}
 	return a, nil
 }

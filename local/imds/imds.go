@@ -27,9 +27,11 @@ type Deps struct {
 	// Provider obtains credentials. Nil: there are none, and the leaves that
 	// would hold them do not exist.
 	Provider Provider
-	// Identity signs the identity document. Nil: keys are made when somebody
-	// first asks for a signature.
+	// Identity signs the identity document. Nil: MakeIdentity is called when
+	// somebody first asks for a signature.
 	Identity *Identity
+	// MakeIdentity is called once at most. Nil: NewIdentity.
+	MakeIdentity func() (*Identity, error)
 	// Logger gets what happens in the background. Nil: nobody does.
 	Logger *slog.Logger
 }
@@ -76,9 +78,12 @@ func New(c Config, d Deps) (*Service, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	if d.Identity != nil {
+	switch {
+	case d.Identity != nil:
 		s.identity = func() (*Identity, error) { return d.Identity, nil }
-	} else {
+	case d.MakeIdentity != nil:
+		s.identity = sync.OnceValues(d.MakeIdentity)
+	default:
 		s.identity = sync.OnceValues(NewIdentity)
 	}
 	s.mu.Lock()

@@ -20,7 +20,7 @@ func (c *Client) explain(ctx context.Context, path string, err error) error {
 	var f *failure
 	switch {
 	case !errors.As(err, &f):
-		msg = fmt.Sprintf("no token for %s within %v, because another process or caller was asking for one: try again, or allow more time",
+		msg = fmt.Sprintf("no token for %s within %v, perhaps because another process or caller was asking for one: try again, or allow more time",
 			c.Endpoint(), c.opts.Timeout)
 	case f.status != 0 && f.method == http.MethodPut:
 		code, msg = c.explainToken(f)
