@@ -248,6 +248,8 @@ func TestContainersInTheNetworkOfECSLocalAreKnown(t *testing.T) {
 		id := started(t, c, spec{name: name, mode: "container:" + side.id, cmd: []string{"/probe", "serve", ":" + port}})
 		p := probe{id: id, name: name, address: side.address + ":" + port}
 		p.wait(t)
+		// Before its event has come, loopback is nobody's but the machine's.
+		side.engine.waitTold(t, events.ActionCreate, id)
 		return p
 	}
 	loopback := sidecar{url: "http://127.0.0.1"}
