@@ -414,6 +414,20 @@ func startLanes(t *testing.T, c *client.Client, count int) []lane {
 	return lanes
 }
 
+// firstRequest is firstRequest of a container with an address, any when empty,
+// and waits until ecs-local can know of its end: the next one has its address.
+func (l lane) firstRequest(c *client.Client, address string) error {
+	id, err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network, address: address}}})
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(longest); ; time.Sleep(5 * time.Millisecond) {
+		if err = l.side.engine.hasTold(events.ActionDie, id); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // Each container takes the address that the one before it had, asks who it is
 // as its first action, and is gone again.
 func TestReusedAddressIsNeverAnsweredForTheContainerThatHadIt(t *testing.T) {
@@ -424,18 +438,8 @@ func TestReusedAddressIsNeverAnsweredForTheContainerThatHadIt(t *testing.T) {
 	for _, l := range startLanes(t, c, 3) {
 		all.Go(func() error {
 			for cycle := range cycles {
-				id, err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network, address: l.prefix + "9"}}})
-				if err != nil {
+				if err := l.firstRequest(c, l.prefix+"9"); err != nil {
 					return fmt.Errorf("in cycle %d: %w", cycle, err)
-				}
-				// The next one starts when ecs-local can know of this one's end.
-				for end := time.Now().Add(longest); ; time.Sleep(5 * time.Millisecond) {
-					if err = l.side.engine.hasTold(events.ActionDie, id); err == nil {
-						break
-					}
-					if time.Now().After(end) {
-						return fmt.Errorf("in cycle %d: %w", cycle, err)
-					}
 				}
 			}
 			return nil
@@ -454,7 +458,7 @@ func TestFirstRequestOfAFreshContainerIsRightEveryTime(t *testing.T) {
 	for _, l := range startLanes(t, c, atOnce) {
 		all.Go(func() error {
 			for range starts / atOnce {
-				if _, err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network}}}); err != nil {
+				if err := l.firstRequest(c, ""); err != nil {
 					return err
 				}
 			}

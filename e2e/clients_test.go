@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/docker/docker/api/types/events"
 )
 
 // found is what the probe's command sdk prints.
@@ -38,6 +40,7 @@ func TestGoSDKInAContainerFindsCredentialsAtTheTrueAddress(t *testing.T) {
 			if code, err := ended(within(t, longest), c, id); err != nil || code != 0 {
 				t.Fatalf("the SDK's default chain failed: exit code %d, %v\n%s", code, err, logs(t, c, id))
 			}
+			side.engine.waitTold(t, events.ActionDie, id) // the next one may have its address
 			var got found
 			if err := json.Unmarshal([]byte(printed(t, c, id)), &got); err != nil {
 				t.Fatalf("decode what the probe found: %v", err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 	"github.com/google/go-cmp/cmp"
 )
@@ -90,6 +91,7 @@ func newWatched(t *testing.T, c *client.Client, consumers string) *watched {
 	if _, err := ended(within(t, longest), c, w.done); err != nil {
 		t.Fatal(err)
 	}
+	w.side.engine.waitTold(t, events.ActionDie, w.done)
 	eventually(t, longest, func() error {
 		if w.before = w.uses(t); w.before.CPUStats.CPUUsage.TotalUsage == 0 {
 			return errors.New("the busy container has used no processor yet")
@@ -146,6 +148,7 @@ func (w *watched) read(t *testing.T, consumer string, env ...string) []string {
 	if code, err := ended(within(t, longest), w.client, w.last); err != nil || code != 0 {
 		t.Fatalf("%s ended with %d, %v\n%s", consumer, code, err, tail(logs(t, w.client, w.last), 20))
 	}
+	w.side.engine.waitTold(t, events.ActionDie, w.last) // the next one may have its address
 	return strings.Split(strings.TrimSpace(printed(t, w.client, w.last)), "\n")
 }
 
