@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 	"github.com/docker/go-connections/nat"
 	"github.com/google/go-cmp/cmp"
@@ -58,6 +59,15 @@ func TestComposeContainersGetThemselvesAndTheirTask(t *testing.T) {
 	if len(members) != 6 {
 		t.Fatalf("the project has %d containers, want 6", len(members))
 	}
+
+	// Who is known is answered before the events of the others have arrived.
+	eventually(t, soon, func() error {
+		task := document[taskDocument](t, worker.get(t, side.url+"/v4/task"))
+		if diff := cmp.Diff(members, task.ids()); diff != "" {
+			return fmt.Errorf("containers of the task (-want +got):\n%s", diff)
+		}
+		return nil
+	})
 
 	t.Run("each is answered about itself", func(t *testing.T) {
 		for _, each := range append(slices.Clone(web), worker, db, outsider) {
@@ -156,12 +166,16 @@ func TestTwentyContainersGetThemselvesWhileOthersComeAndGo(t *testing.T) {
 	if err := starting.Wait(); err != nil {
 		t.Fatalf("start containers: %v", err)
 	}
+	probes := make([]probe, many)
+	for i, id := range ids {
+		probes[i] = probeOn(t, c, id, net)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), duration)
 	defer cancel()
 	var all errgroup.Group
 	cycles := 0
-	all.Go(func() error { // others come and go
-		for ctx.Err() == nil {
+	all.Go(func() error { // others come and go, one at least
+		for cycles == 0 || ctx.Err() == nil {
 			id, err := create(context.Background(), c, spec{cmd: []string{"/probe", "serve"}, networks: []attachment{{network: net}}})
 			if err == nil {
 				err = c.ContainerStart(context.Background(), id, container.StartOptions{})
@@ -175,10 +189,9 @@ func TestTwentyContainersGetThemselvesWhileOthersComeAndGo(t *testing.T) {
 		return nil
 	})
 	asked := make([]int, many)
-	for i, id := range ids {
-		p := probeOn(t, c, id, net)
+	for i, p := range probes {
 		all.Go(func() error {
-			for ctx.Err() == nil {
+			for asked[i] == 0 || ctx.Err() == nil {
 				if err := p.own(side); err != nil {
 					return err
 				}
@@ -235,6 +248,8 @@ func TestContainersInTheNetworkOfECSLocalAreKnown(t *testing.T) {
 		id := started(t, c, spec{name: name, mode: "container:" + side.id, cmd: []string{"/probe", "serve", ":" + port}})
 		p := probe{id: id, name: name, address: side.address + ":" + port}
 		p.wait(t)
+		// Before its event has come, loopback is nobody's but the machine's.
+		side.engine.waitTold(t, events.ActionCreate, id)
 		return p
 	}
 	loopback := sidecar{url: "http://127.0.0.1"}
@@ -252,10 +267,13 @@ func TestContainersInTheNetworkOfECSLocalAreKnown(t *testing.T) {
 			}
 		}
 		second := sharing(t, side, "8081")
-		a := near.get(t, "http://127.0.0.1/v4")
-		if a.Status != http.StatusBadRequest || !strings.Contains(a.Body, "/v4/containers/") {
-			t.Errorf("with two of them: got %d %s", a.Status, a.Body)
-		}
+		eventually(t, soon, func() error { // the event that there is a second one may take its time
+			a := near.get(t, "http://127.0.0.1/v4")
+			if a.Status != http.StatusBadRequest || !strings.Contains(a.Body, "/v4/containers/") {
+				return fmt.Errorf("with two of them: got %d %s", a.Status, a.Body)
+			}
+			return nil
+		})
 		task := document[taskDocument](t, near.get(t, "http://127.0.0.1/v4/task"))
 		if !task.ids()[near.id] || !task.ids()[second.id] {
 			t.Errorf("the task of both lacks one: %v", task.ids())
@@ -296,6 +314,7 @@ func TestNetworkJoinedLaterIsKnown(t *testing.T) {
 	if err := c.NetworkDisconnect(within(t, longest), netB, p.id, false); err != nil {
 		t.Fatalf("disconnect network: %v", err)
 	}
+	side.engine.waitTold(t, events.ActionDisconnect, p.id)
 	other := startProbe(t, c, spec{networks: []attachment{{network: netB, address: prefixB + "9"}}})
 	if err := other.own(side); err != nil {
 		t.Errorf("the address that another container left: %v", err)
@@ -395,6 +414,20 @@ func startLanes(t *testing.T, c *client.Client, count int) []lane {
 	return lanes
 }
 
+// firstRequest is firstRequest of a container with an address, any when empty,
+// and waits until ecs-local can know of its end: the next one has its address.
+func (l lane) firstRequest(c *client.Client, address string) error {
+	id, err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network, address: address}}})
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(longest); ; time.Sleep(5 * time.Millisecond) {
+		if err = l.side.engine.hasTold(events.ActionDie, id); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // Each container takes the address that the one before it had, asks who it is
 // as its first action, and is gone again.
 func TestReusedAddressIsNeverAnsweredForTheContainerThatHadIt(t *testing.T) {
@@ -405,7 +438,7 @@ func TestReusedAddressIsNeverAnsweredForTheContainerThatHadIt(t *testing.T) {
 	for _, l := range startLanes(t, c, 3) {
 		all.Go(func() error {
 			for cycle := range cycles {
-				if err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network, address: l.prefix + "9"}}}); err != nil {
+				if err := l.firstRequest(c, l.prefix+"9"); err != nil {
 					return fmt.Errorf("in cycle %d: %w", cycle, err)
 				}
 			}
@@ -425,7 +458,7 @@ func TestFirstRequestOfAFreshContainerIsRightEveryTime(t *testing.T) {
 	for _, l := range startLanes(t, c, atOnce) {
 		all.Go(func() error {
 			for range starts / atOnce {
-				if err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network}}}); err != nil {
+				if err := l.firstRequest(c, ""); err != nil {
 					return err
 				}
 			}
@@ -438,30 +471,30 @@ func TestFirstRequestOfAFreshContainerIsRightEveryTime(t *testing.T) {
 }
 
 // firstRequest starts a container whose very first action is to ask who it
-// is, and removes it.
-func firstRequest(c *client.Client, side sidecar, s spec) error {
+// is, and removes it. It returns its id.
+func firstRequest(c *client.Client, side sidecar, s spec) (id string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
 	s.cmd = []string{"/probe", "first", side.url + "/v4"}
-	id, err := create(ctx, c, s)
+	id, err = create(ctx, c, s)
 	if err != nil {
-		return err
+		return id, err
 	}
 	defer func() {
 		_ = c.ContainerRemove(context.Background(), id, container.RemoveOptions{Force: true})
 	}()
 	if err := c.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
-		return fmt.Errorf("start container: %w", err)
+		return id, fmt.Errorf("start container: %w", err)
 	}
 	code, err := ended(ctx, c, id)
 	if err != nil {
-		return err
+		return id, err
 	}
 	if code != 0 {
 		text, _ := logsOf(c, id)
-		return fmt.Errorf("%s was not answered about itself (exit code %d): %s", id[:12], code, text)
+		return id, fmt.Errorf("%s was not answered about itself (exit code %d): %s", id[:12], code, text)
 	}
-	return nil
+	return id, nil
 }
 
 func TestRestartThatChangesTheAddressIsFollowed(t *testing.T) {
@@ -475,7 +508,9 @@ func TestRestartThatChangesTheAddressIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped(t, c, moved.id)
-	heir := startProbe(t, c, spec{networks: []attachment{{network: net}}})
+	side.engine.waitTold(t, events.ActionDie, moved.id)
+	free, _, _ := strings.Cut(before, ":")
+	heir := startProbe(t, c, spec{networks: []attachment{{network: net, address: free}}})
 	start(t, c, moved.id)
 	moved = probeOn(t, c, moved.id, net)
 	if moved.address == before || heir.address != before {

@@ -4,12 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/docker/docker/api/types/events"
 )
 
 // found is what the probe's command sdk prints.
@@ -37,8 +40,9 @@ func TestGoSDKInAContainerFindsCredentialsAtTheTrueAddress(t *testing.T) {
 			if code, err := ended(within(t, longest), c, id); err != nil || code != 0 {
 				t.Fatalf("the SDK's default chain failed: exit code %d, %v\n%s", code, err, logs(t, c, id))
 			}
+			side.engine.waitTold(t, events.ActionDie, id) // the next one may have its address
 			var got found
-			if err := json.Unmarshal([]byte(logs(t, c, id)), &got); err != nil {
+			if err := json.Unmarshal([]byte(printed(t, c, id)), &got); err != nil {
 				t.Fatalf("decode what the probe found: %v", err)
 			}
 			if got.Source != "CredentialsEndpointProvider" || !got.HasSecret || !got.HasToken || !got.CanExpire {
@@ -80,8 +84,26 @@ func sts(t *testing.T) string {
 	cmd := exec.Command(moto, "-H", "127.0.0.1", "-p", port)
 	background(t, cmd)
 	url := "http://127.0.0.1:" + port
-	answering(t, url+"/moto-api/")
+	playing(t, url)
 	return url
+}
+
+// playing waits until moto plays STS at a URL. What it needs for that it loads
+// with the first request, and on a busy machine that takes longer than clients
+// wait for credentials.
+func playing(t *testing.T, url string) {
+	t.Helper()
+	answering(t, url+"/moto-api/")
+	eventually(t, longest, func() error {
+		a := request(t, http.MethodPost, url+"/", "Action=GetCallerIdentity&Version=2011-06-15", http.Header{
+			"Authorization": {"AWS4-HMAC-SHA256 Credential=nobody/20260101/us-east-1/sts/aws4_request, SignedHeaders=host, Signature=0"},
+			"Content-Type":  {"application/x-www-form-urlencoded"},
+		})
+		if a.Status != http.StatusOK {
+			return fmt.Errorf("moto as STS: got status %d: %s", a.Status, a.Body)
+		}
+		return nil
+	})
 }
 
 // The account that moto plays.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 	"github.com/google/go-cmp/cmp"
 )
@@ -64,6 +65,7 @@ type watched struct {
 	busy      string // id of a container that computes, with limits
 	done      string // id of one that ended with exit code 3
 	last      string // id of the consumer that ran last
+	side      sidecar
 
 	// before is what the busy container used before ecs-local measured it.
 	before container.StatsResponse
@@ -81,7 +83,7 @@ func newWatched(t *testing.T, c *client.Client, consumers string) *watched {
 	t.Helper()
 	lockAddresses(t)
 	w := &watched{client: c, consumers: consumers, network: trueNetwork(t, c), arn: newTaskARN()}
-	startSidecar(t, c, spec{networks: []attachment{{network: w.network, address: ecsAddress, linkLocal: imdsAddress}}})
+	w.side = startSidecar(t, c, spec{networks: []attachment{{network: w.network, address: ecsAddress, linkLocal: imdsAddress}}})
 	on := []attachment{{network: w.network}}
 	w.busy = started(t, c, spec{networks: on, labels: w.labels("busy"), cmd: []string{"/probe", "spin"},
 		host: container.HostConfig{Resources: container.Resources{Memory: watchedMemory, NanoCPUs: 5e8}}})
@@ -89,7 +91,13 @@ func newWatched(t *testing.T, c *client.Client, consumers string) *watched {
 	if _, err := ended(within(t, longest), c, w.done); err != nil {
 		t.Fatal(err)
 	}
-	w.before = w.uses(t)
+	w.side.engine.waitTold(t, events.ActionDie, w.done)
+	eventually(t, longest, func() error {
+		if w.before = w.uses(t); w.before.CPUStats.CPUUsage.TotalUsage == 0 {
+			return errors.New("the busy container has used no processor yet")
+		}
+		return nil
+	})
 	return w
 }
 
@@ -126,11 +134,21 @@ func (w *watched) read(t *testing.T, consumer string, env ...string) []string {
 		// their container's id.
 		host.CgroupParent, host.CgroupnsMode = "/ecs/e2e", container.CgroupnsModeHost
 	}
+	// The first who asks for stats waits for a sample, but not for ever: a busy
+	// engine may take longer. What consumers ask for is there.
+	eventually(t, soon, func() error {
+		s, err := decode[sample](fromHost(t, w.side.url+"/v4/"+w.busy+"/stats"))
+		if err == nil && s.ID != w.busy {
+			err = errors.New("there is no sample of the busy container yet")
+		}
+		return err
+	})
 	w.last = started(t, w.client, spec{image: w.consumers, labels: w.labels(consumer), cmd: []string{consumer}, env: env,
 		networks: []attachment{{network: w.network}}, host: host})
 	if code, err := ended(within(t, longest), w.client, w.last); err != nil || code != 0 {
 		t.Fatalf("%s ended with %d, %v\n%s", consumer, code, err, tail(logs(t, w.client, w.last), 20))
 	}
+	w.side.engine.waitTold(t, events.ActionDie, w.last) // the next one may have its address
 	return strings.Split(strings.TrimSpace(printed(t, w.client, w.last)), "\n")
 }
 
@@ -165,9 +183,6 @@ type usage struct{ cpu, memory, limit, received float64 }
 // check compares it with what the engine measured before and after.
 func (u usage) check(t *testing.T, before, after container.StatsResponse) {
 	t.Helper()
-	if before.CPUStats.CPUUsage.TotalUsage == 0 {
-		t.Error("the busy container had used no processor before: not a test")
-	}
 	if least, most := before.CPUStats.CPUUsage.TotalUsage, after.CPUStats.CPUUsage.TotalUsage; u.cpu < float64(least) || u.cpu > float64(most) {
 		t.Errorf("got %.0f ns of CPU time, the engine says %d before and %d after", u.cpu, least, most)
 	}

@@ -111,6 +111,13 @@ func TestUserOfAmazonECSLocalContainerEndpointsChangesNothingButTheImage(t *test
 		}
 	})
 	t.Run("credentials of the profile, from the STS endpoint", func(t *testing.T) {
+		eventually(t, longest, func() error { // Compose does not wait until the STS listens
+			a, err := app.ask(old + "/creds")
+			if err == nil {
+				_, err = decode[credentialsDocument](a)
+			}
+			return err
+		})
 		for base, role := range map[string]string{
 			"/creds":       "",
 			"/role/worker": "arn:aws:iam::111122223333:role/worker",
@@ -140,7 +147,7 @@ func TestUserOfAmazonECSLocalContainerEndpointsChangesNothingButTheImage(t *test
 	t.Run("no secret is in a log", func(t *testing.T) {
 		for _, service := range []string{"ecs-local-endpoints", "other-port"} {
 			text := ""
-			for deadline := time.Now().Add(10 * time.Second); !strings.Contains(text, "/role/") && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+			for deadline := time.Now().Add(longest); !strings.Contains(text, "/role/") && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 				text = logs(t, c, p.one(t, c, service))
 			}
 			for _, secret := range []string{"not-a-secret", "not-a-token", "AKIAFROM", "ASIAFROM"} {

@@ -26,7 +26,7 @@ func emulated(t *testing.T, c *client.Client, file, service, port string) (p pro
 	p.compose(t, "up", "--no-start") // the network is there now, and its gateway's address
 	background(t, exec.Command(server, "-H", host, "-p", at))
 	moto = "http://" + host + ":" + at
-	answering(t, moto+"/moto-api/")
+	playing(t, moto)
 	p.compose(t, "up", "--detach")
 	searchExampleLater(t, c, p)
 	return p, moto

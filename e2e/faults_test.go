@@ -350,12 +350,18 @@ func TestFaultsAreRealInContainers(t *testing.T) {
 			t.Helper()
 			for _, member := range members {
 				for _, protocol := range []string{"tcp", "udp"} {
-					got := member.ping(t, protocol, peer.at(echoPort), 21, soon)
-					median := time.Duration(got.Median) * time.Microsecond
-					t.Logf("round trip of %s: %s, with a delay of %s", protocol, median, more)
-					if got.Error != "" || median < more || median > more+tolerance {
-						t.Errorf("%s: %s takes %s (%s), want %s to %s", member.name, protocol, median, got.Error, more, more+tolerance)
-					}
+					eventually(t, soon, func() error { // a busy machine may add to some round trips
+						got := member.ping(t, protocol, peer.at(echoPort), 21, soon)
+						median := time.Duration(got.Median) * time.Microsecond
+						t.Logf("round trip of %s: %s, with a delay of %s", protocol, median, more)
+						if got.Error != "" || median < more {
+							t.Fatalf("%s: %s takes %s (%s), want %s at least", member.name, protocol, median, got.Error, more)
+						}
+						if median > more+tolerance {
+							return fmt.Errorf("%s: %s takes %s, want %s to %s", member.name, protocol, median, more, more+tolerance)
+						}
+						return nil
+					})
 				}
 			}
 		}
@@ -494,7 +500,8 @@ func TestFaultsEnd(t *testing.T) {
 				t.Errorf("%s: nothing is left in its network namespace by the one that was killed", each.name)
 			}
 		}
-		side = startSidecar(whole, c, applying(spec{networks: at, env: []string{"ECS_LOCAL_FAULTS_EXPIRE=3s"}}))
+		// Long enough for a look at the fault on a busy machine.
+		side = startSidecar(whole, c, applying(spec{networks: at, env: []string{"ECS_LOCAL_FAULTS_EXPIRE=15s"}}))
 		for _, each := range []tasker{web, one, two} {
 			each.wantAlive(t, "tcp", peer.at(echoPort))
 			each.want(t, blackhole, "status", body, "not-running")

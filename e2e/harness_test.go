@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,7 +69,7 @@ var engine = sync.OnceValues(func() (*client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
 	if _, err := c.ServerVersion(ctx); err != nil {
 		return nil, fmt.Errorf("ask the Docker engine for its version: %w", err)
@@ -125,8 +126,9 @@ var repository = sync.OnceValue(func() string {
 	return filepath.Dir(wd)
 })
 
-// longest is how long a single step against the engine may take.
-const longest = time.Minute
+// longest is how long a single step against the engine may take, also on a
+// machine that is busy with other things.
+const longest = 2 * time.Minute
 
 // within returns a context that ends with the test or after a time.
 func within(t *testing.T, limit time.Duration) context.Context {
@@ -171,7 +173,12 @@ func lockAddresses(t *testing.T) {
 	t.Helper()
 	const patience = 5 * time.Minute
 	path := filepath.Join(os.TempDir(), "ecs-local-e2e-addresses.lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
+	// To read is enough for a lock, and all that is allowed with the file of
+	// another user.
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o666)
+	}
 	if err != nil {
 		t.Fatalf("open lock: %v", err)
 	}

@@ -91,7 +91,7 @@ func TestContainersAtTheTrueAddressAreOnTheInstance(t *testing.T) {
 			t.Fatalf("the SDK's default chain failed: exit code %d, %v\n%s", code, err, logs(t, c, id))
 		}
 		var got found
-		if err := json.Unmarshal([]byte(logs(t, c, id)), &got); err != nil {
+		if err := json.Unmarshal([]byte(printed(t, c, id)), &got); err != nil {
 			t.Fatalf("decode what the probe found: %v", err)
 		}
 		if got.Source != "EC2RoleProvider" || !got.HasSecret || !got.HasToken || !got.CanExpire || got.Region != "eu-west-1" {
@@ -168,13 +168,21 @@ func TestTaskRoleGoesFromTheNamespaceThroughTheScannerToTheSDK(t *testing.T) {
 	if !regexp.MustCompile(`^/v2/credentials/[0-9a-f-]{36}$`).MatchString(uri) {
 		t.Fatalf("got the path %q, want /v2/credentials/ and an id", uri)
 	}
-	// As Compose does when the variable is added to the file.
+	leaf := "iam-ecs-1/security-credentials/" + task + "-TaskApplication"
+	i := instanceAt(t, side.url)
+	// As Compose does when the variable is added to the file. The scanner may
+	// see the time between the two or not: the credentials of the first are to
+	// be gone before those of the second are looked at.
 	remove(t, c, first.id)
+	eventually(t, soon, func() error {
+		if a := i.get(t, "/latest/meta-data/"+leaf); a.Status != http.StatusNotFound {
+			return fmt.Errorf("%s of a container that was removed: got status %d", leaf, a.Status)
+		}
+		return nil
+	})
 	s.env = []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=" + uri}
 	web := startProbe(t, c, s)
 
-	leaf := "iam-ecs-1/security-credentials/" + task + "-TaskApplication"
-	i := instanceAt(t, side.url)
 	eventually(t, soon, func() error {
 		if a := i.get(t, "/latest/meta-data/"+leaf); a.Status != http.StatusOK {
 			return fmt.Errorf("%s: got status %d", leaf, a.Status)

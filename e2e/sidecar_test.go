@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 )
 
@@ -122,15 +125,23 @@ func TestRecorderKnowsWhichCallsToTheEngineAreAllowed(t *testing.T) {
 	}
 }
 
-// A recorder stands between ecs-local and the engine. It notes every call,
-// fails the test at its end if one was not allowed, and can be cut.
+// A recorder stands between ecs-local and the engine. It notes every call and
+// every event, fails the test at its end if a call was not allowed, and can be
+// cut.
 type recorder struct {
 	dir    string // holds docker.sock
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
 	calls  map[string]int // method and path without version
+	told   map[happened]bool
 	denied []string
 	down   bool
+}
+
+// happened is what an event says of a container.
+type happened struct {
+	action events.Action
+	id     string
 }
 
 func newRecorder(t *testing.T, daemon string) *recorder {
@@ -139,7 +150,7 @@ func newRecorder(t *testing.T, daemon string) *recorder {
 	if err != nil || to.Scheme != "unix" {
 		leaveOut(t, "ECS_LOCAL_REQUIRE_DOCKER", fmt.Sprintf("the engine is at %s: this test needs its unix socket", daemon))
 	}
-	r := &recorder{dir: freeDir(t), conns: map[net.Conn]bool{}, calls: map[string]int{}}
+	r := &recorder{dir: freeDir(t), conns: map[net.Conn]bool{}, calls: map[string]int{}, told: map[happened]bool{}}
 	path := filepath.Join(r.dir, "docker.sock")
 	socket, err := net.Listen("unix", path)
 	if err != nil {
@@ -154,6 +165,12 @@ func newRecorder(t *testing.T, daemon string) *recorder {
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", to.Path)
 		}},
+		ModifyResponse: func(res *http.Response) error {
+			if strings.HasSuffix(res.Request.URL.Path, "/events") {
+				res.Body = &overheard{ReadCloser: res.Body, recorder: r}
+			}
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	server := &http.Server{
@@ -189,6 +206,58 @@ func (r *recorder) note(req *http.Request) {
 	if !allowedCalls.MatchString(call) {
 		r.denied = append(r.denied, call)
 	}
+}
+
+// overheard is a stream of events on its way to ecs-local.
+type overheard struct {
+	io.ReadCloser
+	recorder *recorder
+	text     []byte // not noted yet
+}
+
+// Read notes what was read before: by now it has been handed on.
+func (o *overheard) Read(p []byte) (int, error) {
+	for {
+		line, rest, whole := bytes.Cut(o.text, []byte("\n"))
+		if !whole {
+			break
+		}
+		o.text = rest
+		o.recorder.tell(line)
+	}
+	n, err := o.ReadCloser.Read(p)
+	o.text = append(o.text, p[:n]...)
+	return n, err
+}
+
+func (r *recorder) tell(line []byte) {
+	var m events.Message
+	if json.Unmarshal(line, &m) != nil {
+		return
+	}
+	id := m.Actor.ID
+	if m.Type == events.NetworkEventType {
+		id = m.Actor.Attributes["container"]
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told[happened{m.Action, id}] = true
+}
+
+// waitTold waits until ecs-local has been sent the event that something
+// happened to a container. Only from then on it can know.
+func (r *recorder) waitTold(t *testing.T, action events.Action, id string) {
+	t.Helper()
+	eventually(t, longest, func() error { return r.hasTold(action, id) })
+}
+
+func (r *recorder) hasTold(action events.Action, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.told[happened{action, id}] {
+		return fmt.Errorf("the engine has sent no event %s of %.12s", action, id)
+	}
+	return nil
 }
 
 // count returns how often calls were made whose path ends so.
@@ -235,14 +304,27 @@ func (r *recorder) mend() {
 	r.down = false
 }
 
-// stopped ends a container as docker stop does.
+// stopped ends a container as docker stop does, and waits until the engine has
+// taken its addresses, which comes a moment after the end.
 func stopped(t *testing.T, c *client.Client, id string) {
 	t.Helper()
-	seconds := 5
+	seconds := 30
 	if err := c.ContainerStop(within(t, longest), id, container.StopOptions{Timeout: &seconds}); err != nil {
 		t.Fatalf("stop container: %v", err)
 	}
+	eventually(t, longest, func() error {
+		info, err := c.ContainerInspect(within(t, longest), id)
+		if err != nil {
+			return fmt.Errorf("inspect container: %w", err)
+		}
+		for name, n := range info.NetworkSettings.Networks {
+			if n != nil && n.IPAddress != "" {
+				return fmt.Errorf("%s has ended and still has %s on %s", info.Name, n.IPAddress, name)
+			}
+		}
+		return nil
+	})
 }
 
 // soon is how long something may take that follows from a Docker event.
-const soon = 10 * time.Second
+const soon = 30 * time.Second

@@ -26,7 +26,7 @@ func TestSocketOfAnotherGroupNeedsGroupAddAndTheMessageSaysSo(t *testing.T) {
 	s := spec{image: imageOf(t, sidecarImage), networks: on, env: []string{"DOCKER_HOST=unix:///engine/docker.sock", "ECS_LOCAL_CREDENTIALS=offline", "ECS_LOCAL_RUNTIME=docker"}}
 	s.host.Binds = []string{r.dir + ":/engine"}
 	refused := started(t, c, s)
-	code, err := ended(within(t, soon), c, refused)
+	code, err := ended(within(t, longest), c, refused)
 	if err != nil {
 		t.Fatalf("want ecs-local to end, as it may not use the socket: %v\n%s", err, logs(t, c, refused))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestTaskStatsAreOfTheOwnTaskOnlyAndWarmAfterTheFirstRead(t *testing.T) {
 		eventually(t, soon, func() error {
 			raw, samples, _ := read(path)
 			if diff := cmp.Diff(want, slices.Sorted(maps.Keys(raw))); diff != "" {
-				t.Fatalf("%s: containers (-want +got):\n%s", path, diff)
+				return fmt.Errorf("%s: containers (-want +got):\n%s", path, diff)
 			}
 			for _, id := range []string{web.id, busy} {
 				s := samples[id]
@@ -93,13 +94,20 @@ func TestTaskStatsAreOfTheOwnTaskOnlyAndWarmAfterTheFirstRead(t *testing.T) {
 	}
 
 	t.Run("a warm read does not wait for the engine", func(t *testing.T) {
-		// The engine itself takes a second or two for one sample.
+		// The engine itself takes a second or two for one sample. A busy machine
+		// may hold up one answer, but not each of five.
 		const quick = 500
-		for range 5 {
-			for _, path := range []string{"/v4/task/stats", "/v3/task/stats", "/v4/stats", "/v3/stats", "/v2/stats"} {
-				if a := web.get(t, side.url+path); a.Status != 200 || a.Millis > quick {
-					t.Errorf("%s: got status %d after %d ms, want 200 within %d ms", path, a.Status, a.Millis, quick)
+		for _, path := range []string{"/v4/task/stats", "/v3/task/stats", "/v4/stats", "/v3/stats", "/v2/stats"} {
+			fastest := int64(math.MaxInt64)
+			for range 5 {
+				a := web.get(t, side.url+path)
+				if a.Status != 200 {
+					t.Errorf("%s: got status %d, want 200", path, a.Status)
 				}
+				fastest = min(fastest, a.Millis)
+			}
+			if fastest > quick {
+				t.Errorf("%s: the fastest of five answers took %d ms, want %d ms at most", path, fastest, quick)
 			}
 		}
 	})

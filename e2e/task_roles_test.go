@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 )
 
@@ -120,8 +121,10 @@ func TestEachComposeProjectGetsItsOwnTaskRoleAndNoOther(t *testing.T) {
 		}
 	})
 	t.Run("the bank's role is not the shop's once the shop has the bank's address", func(t *testing.T) {
-		before := addressOn(t, c, bank.one(t, c, "web"), net)
+		had := bank.one(t, c, "web")
+		before := addressOn(t, c, had, net)
 		bank.compose(t, "down", "--timeout", "1")
+		side.engine.waitTold(t, events.ActionDie, had)
 		heir := startProbe(t, c, spec{networks: []attachment{{network: net, address: before}}, labels: map[string]string{"com.docker.compose.project": shop.name}})
 		if err := shop.holder(heir.get(t, side.url+shop.path)); err != nil {
 			t.Error(err)

@@ -125,13 +125,13 @@ stop() {
 	fi
 	say "ending dockerd (process $pid)"
 	kill "$pid"
-	left=60
+	left=240
 	while ours >/dev/null && test $left -gt 0; do
 		left=$((left - 1))
 		sleep 0.5
 	done
 	if ours >/dev/null; then
-		give_up "process $pid has not ended within 30 seconds; see $log"
+		give_up "process $pid has not ended within 2 minutes; see $log"
 	fi
 	rm -f "$record"
 }

@@ -46,7 +46,7 @@ javascript() {
 	rm -rf "$dir/javascript.new"
 	mkdir "$dir/javascript.new"
 	cp e2e/clients/package.json e2e/clients/package-lock.json "$dir/javascript.new"
-	if (cd "$dir/javascript.new" && timeout 180 npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1; then
+	if (cd "$dir/javascript.new" && timeout 600 npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1; then
 		keep javascript "$wanted"
 	else
 		lacking 'npm could not fetch the clients in JavaScript'
@@ -57,8 +57,8 @@ unpack() {
 	cd "$dir/debian.new"
 	# The lists may be missing or too old: then the first try fails.
 	# shellcheck disable=SC2086 # the packages are several words
-	timeout 120 apt-get download $packages ||
-		{ timeout 120 apt-get update && timeout 120 apt-get download $packages; } || return 1
+	timeout 300 apt-get download $packages ||
+		{ timeout 300 apt-get update && timeout 300 apt-get download $packages; } || return 1
 	for package in ./*.deb; do
 		dpkg-deb --extract "$package" . || return 1
 		rm "$package"

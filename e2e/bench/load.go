@@ -121,7 +121,7 @@ func (l *Load) Run(s Slice, result *Rate) error {
 		group.Go(func() {
 			n := int64(0)
 			defer func() { requests.Add(n) }()
-			for !stop.Load() {
+			for n == 0 || !stop.Load() { // one at least, however busy the machine is
 				if err := e.once(); err != nil {
 					failed <- err
 					return

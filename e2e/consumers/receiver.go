@@ -15,10 +15,12 @@ import (
 	"go.opentelemetry.io/collector/receiver/receivertest"
 )
 
-// Of what the receiver reads, the first collections are printed.
+// Of what the receiver reads, the first collections are printed, however long
+// they take on a busy machine.
 const (
 	interval    = time.Second
 	collections = 4
+	patience    = time.Minute
 )
 
 // receive prints the metrics that the OpenTelemetry Collector's receiver for
@@ -33,15 +35,22 @@ func receive(ctx context.Context) error {
 	}
 	config.CollectionInterval = interval
 
-	ctx, stop := context.WithTimeout(ctx, collections*interval+interval/2)
+	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	var mu sync.Mutex
 	var failure error
+	whole := 0
 	next, err := consumer.NewMetrics(func(_ context.Context, metrics pmetric.Metrics) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if failure == nil {
+		if failure == nil && whole < collections {
 			failure = printMetrics(metrics)
+			if ofTask(metrics) { // which comes last in a collection
+				whole++
+			}
+		}
+		if failure != nil || whole == collections {
+			stop()
 		}
 		return failure
 	})
@@ -61,7 +70,20 @@ func receive(ctx context.Context) error {
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	if failure == nil && whole < collections {
+		return fmt.Errorf("collect: got %d collections within %s, want %d", whole, patience, collections)
+	}
 	return failure
+}
+
+// ofTask reports whether metrics are those of the task, and not of one of its
+// containers.
+func ofTask(metrics pmetric.Metrics) bool {
+	if metrics.ResourceMetrics().Len() == 0 {
+		return false
+	}
+	_, ofContainer := metrics.ResourceMetrics().At(0).Resource().Attributes().Get("container.id")
+	return !ofContainer
 }
 
 func printMetrics(metrics pmetric.Metrics) error {

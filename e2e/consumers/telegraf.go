@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/influxdata/telegraf"
+	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/metric"
 	"github.com/influxdata/telegraf/plugins/inputs"
 	"github.com/influxdata/telegraf/plugins/inputs/ecs"
@@ -22,7 +23,8 @@ func gather(_ context.Context) error {
 	if !ok {
 		return errors.New("make input: telegraf has no ECS input")
 	}
-	input.ContainerStatusInclude = []string{"*"} // by default, only what runs
+	input.ContainerStatusInclude = []string{"*"}      // by default, only what runs
+	input.Timeout = config.Duration(30 * time.Second) // a busy machine may need longer than the default
 	out := &sink{}
 	if err := input.Gather(out); err != nil {
 		return fmt.Errorf("gather: %w", err)

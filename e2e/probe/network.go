@@ -138,27 +138,55 @@ func flood(ctx context.Context, address string, packets int) (e exchange) {
 		return e
 	}
 	defer func() { _ = conn.Close() }()
-	// In small groups, so that no buffer overflows.
-	const group = 200
-	const quiet = 250 * time.Millisecond // after which nothing comes any more
-	buffer := make([]byte, 1)
-	for sent := 0; sent < packets; sent += group {
-		now := min(group, packets-sent)
-		for range now {
-			if _, err := conn.Write([]byte{0}); err != nil {
-				e.Refused, e.Error = e.Refused+1, err.Error()
-			}
-		}
-		for range now {
-			if err := conn.SetReadDeadline(time.Now().Add(quiet)); err != nil {
-				e.Error = err.Error()
-				return e
-			}
-			if _, err := conn.Read(buffer); err != nil {
-				break
-			}
-			e.Echoed++
+	// In small groups, so that no buffer overflows. Each ends with a mark, sent
+	// again until it comes back: what has not come back before it is lost, and
+	// not only late because the machine is busy.
+	const group = 100
+	const again, patience = 50 * time.Millisecond, time.Minute
+	write := func(packet []byte) {
+		if _, err := conn.Write(packet); err != nil {
+			e.Refused, e.Error = e.Refused+1, err.Error()
 		}
 	}
+	buffer := make([]byte, 64)
+	for sent := 0; sent < packets; sent += group {
+		for range min(group, packets-sent) {
+			write([]byte{0})
+		}
+		mark := strconv.Itoa(group + sent) // longer than the packets that count
+		for end := time.Now().Add(patience); ; {
+			if time.Now().After(end) {
+				e.Error = "nothing comes back"
+				return e
+			}
+			write([]byte(mark))
+			echoed, marked := drain(conn, buffer, mark, again)
+			e.Echoed += echoed
+			if marked {
+				break
+			}
+		}
+	}
+	// Packets may have overtaken the last mark.
+	echoed, _ := drain(conn, buffer, "", again)
+	e.Echoed += echoed
 	return e
+}
+
+// drain counts what comes back until it is the mark, or for a while nothing.
+func drain(conn net.Conn, buffer []byte, mark string, quiet time.Duration) (echoed int, marked bool) {
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(quiet)); err != nil {
+			return echoed, false
+		}
+		n, err := conn.Read(buffer)
+		switch {
+		case err != nil:
+			return echoed, false
+		case n == 1:
+			echoed++
+		case string(buffer[:n]) == mark:
+			return echoed, true
+		}
+	}
 }
