@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -44,15 +43,6 @@ type dialect struct {
 	status func(local.Code) int
 	// body returns the body of an error.
 	body func(status int, err error) any
-}
-
-// record is what the log says about a request.
-type record struct {
-	family, route string
-	who           local.Caller
-	// routine requests, such as a health check's, are logged at debug while
-	// they succeed.
-	routine bool
 }
 
 // answer writes a result or an error, once, and logs the request. It encodes
@@ -101,56 +91,6 @@ func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType s
 	}
 }
 
-// logRequest writes the one line about a request.
-func (s *server) logRequest(r *http.Request, rec record, status int, begun time.Time, err error) {
-	logRequest(s.log, r, rec, status, begun, err)
-}
-
-// logRequest writes the one line about a request. The path is not in it: it
-// can hold the id of credentials. The record is made by hand because a Logger
-// would look up, for every line, which line of code it was called from.
-func logRequest(log *slog.Logger, r *http.Request, rec record, status int, begun time.Time, err error) {
-	level := slog.LevelInfo
-	ctx := r.Context()
-	switch {
-	case rec.routine && status == http.StatusOK:
-		level = slog.LevelDebug
-	case ctx.Err() != nil: // the client did not wait for the answer
-	case !rec.routine && status >= http.StatusInternalServerError:
-		level = slog.LevelError
-	}
-	if !log.Enabled(ctx, level) {
-		return
-	}
-	now := time.Now()
-	line := slog.NewRecord(now, level, "request", 0)
-	line.AddAttrs(
-		slog.String("family", rec.family),
-		slog.String("route", rec.route),
-		slog.String("method", r.Method),
-		slog.Int("status", status),
-		slog.Duration("duration", now.Sub(begun)),
-	)
-	more := [4]slog.Attr{slog.String("remote", r.RemoteAddr)}
-	attrs := appendCaller(more[:1], rec.who)
-	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
-	}
-	line.AddAttrs(attrs...)
-	_ = log.Handler().Handle(ctx, line) // a log that cannot be written has nowhere to say so
-}
-
-// appendCaller appends what the log says about who is calling.
-func appendCaller(attrs []slog.Attr, who local.Caller) []slog.Attr {
-	if who.Container != nil {
-		attrs = append(attrs, slog.String("container", who.Container.DockerName))
-	}
-	if who.Task != nil {
-		attrs = append(attrs, slog.String("task", who.Task.Name))
-	}
-	return attrs
-}
-
 // routeOf returns the pattern of the route that matched.
 func routeOf(r *http.Request) string {
 	if r.Pattern != "" {
@@ -161,7 +101,7 @@ func routeOf(r *http.Request) string {
 			return pattern
 		}
 	}
-	return r.URL.Path // one without a variable part: see direct
+	return r.URL.Path // no router was asked
 }
 
 // unrouted answers what no route matches, as the agent does.

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"github.com/ecs-local/ecs-local/local"
 )
 
@@ -46,7 +44,7 @@ func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request, family
 // agentSubject says for whom a request of the agent API is: for the container
 // that the path names, or for the caller. named tells which.
 func (s *server) agentSubject(r *http.Request) (who local.Caller, named bool, err error) {
-	if id, ok := mux.Vars(r)["id"]; ok {
+	if id, ok := variable(r, "id"); ok {
 		who, err = s.named(r, id)
 		return who, true, err
 	}

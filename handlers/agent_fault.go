@@ -76,7 +76,7 @@ func (s *server) doFault(r *http.Request, rec *record) (status string, err error
 func (s *server) faultTarget(r *http.Request, rec *record) (fault.Target, error) {
 	who, named, err := s.agentSubject(r)
 	rec.who = who
-	id := mux.Vars(r)["id"]
+	id, _ := variable(r, "id")
 	if named && local.CodeOf(err) == local.NotFound {
 		return fault.Target{}, &agentError{http.StatusNotFound, "unable to get task arn from request: unable to get task Arn from v3 endpoint ID: " + id}
 	}

@@ -78,7 +78,7 @@ func (s *server) associated(v metadata.Version, endpoint func(*http.Request) (lo
 // subjectOfAssociations says whose associations are asked for. The agent says
 // in two words what it could not get, and from what.
 func (s *server) subjectOfAssociations(r *http.Request, v metadata.Version, what, from string) (local.Caller, error) {
-	id, ok := mux.Vars(r)["id"]
+	id, ok := variable(r, "id")
 	if !ok {
 		return s.caller(r)
 	}

@@ -28,7 +28,7 @@ func BenchmarkHandler(b *testing.B) {
 		Runtime: f, Credentials: &credentialsFake{}, Documents: metadata.New(metadata.Options{}),
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: io.Discard}, nil)),
 	})
-	for _, path := range []string{"/v4", "/v4/task", "/v3/" + local.EndpointID(webID), "/creds"} {
+	for _, path := range []string{"/v4", "/v4/task", "/v3/" + local.EndpointID(webID), "/v4/" + local.EndpointID(webID) + "/task", "/v4/containers/" + webID, "/v4/containers/" + webID + "/task", "/role/x", "/creds"} {
 		b.Run(path[1:], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -90,6 +89,7 @@ type server struct {
 	faults          *fault.Service
 	strict          bool
 	log             *slog.Logger
+	heads           lineHeads // of its lines about requests
 }
 
 // New returns the handler of the addresses that containers use. The docs
@@ -175,46 +175,4 @@ func (s *server) ofContainer(r *mux.Router, v metadata.Version, at string) {
 	r.Handle(at+"/task/stats", s.identified(v, taskStats))
 	r.Handle(at+"/associations/{type:[^/]*}", s.associations(v))
 	r.Handle(at+"/associations/{type:[^/]*}/{name:.*}", s.association(v))
-}
-
-// direct answers the paths without a variable part, which most requests have,
-// and those whose last part takes all that is left, by one look into a table.
-// The router tries one pattern after the other, and copies the request twice.
-func direct(r *mux.Router) http.Handler {
-	exact := map[string]http.Handler{}
-	open := map[string]openRoute{} // by their first part, with both slashes
-	_ = r.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
-		pattern, err := route.GetPathTemplate()
-		if err != nil {
-			return nil
-		}
-		fixed, variable, ok := strings.Cut(pattern, "{")
-		switch {
-		case !ok:
-			exact[pattern] = route.GetHandler()
-		case strings.HasSuffix(variable, ":.+}") && strings.Count(fixed, "/") == 2:
-			open[fixed] = openRoute{pattern, route.GetHandler()}
-		}
-		return nil
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		path := req.URL.Path
-		if h, ok := exact[path]; ok {
-			h.ServeHTTP(w, req)
-			return
-		}
-		_, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-		if o, ok := open[strings.TrimSuffix(path, rest)]; ok && rest != "" {
-			req.Pattern = o.pattern
-			o.handler.ServeHTTP(w, req)
-			return
-		}
-		r.ServeHTTP(w, req)
-	})
-}
-
-// openRoute is a route whose variable takes the rest of the path.
-type openRoute struct {
-	pattern string
-	handler http.Handler
 }

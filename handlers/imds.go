@@ -17,6 +17,7 @@ import (
 type instance struct {
 	service *imds.Service
 	log     *slog.Logger
+	heads   lineHeads                        // of its lines about requests
 	known   func(*http.Request) local.Caller // for the log; may be nil
 	// authorize returns why a request may not have credentials. May be nil.
 	authorize func(*http.Request) error
@@ -65,7 +66,7 @@ func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if i.known != nil {
 		rec.who = i.known(r)
 	}
-	logRequest(i.log, r, rec, response.Status, begun, refused)
+	logRequest(i.log, &i.heads, r, rec, response.Status, begun, refused)
 }
 
 // target returns the path of the request line, undecoded.

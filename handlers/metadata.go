@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"github.com/ecs-local/ecs-local/local"
 	"github.com/ecs-local/ecs-local/local/metadata"
 )
@@ -94,14 +92,13 @@ func (s *server) identified(v metadata.Version, k kind) http.Handler {
 
 // subject says whom the document is about.
 func (s *server) subject(r *http.Request, v metadata.Version, k kind) (local.Caller, error) {
-	vars := mux.Vars(r)
-	if id, ok := vars["id"]; ok {
+	if id, ok := variable(r, "id"); ok {
 		return s.find(r, v, k, id)
 	}
 	if s.strict {
 		return s.strictSubject(r, k)
 	}
-	if id, ok := vars["member"]; ok {
+	if id, ok := variable(r, "member"); ok {
 		return s.member(r, k, id)
 	}
 	who, err := s.caller(r)

@@ -130,7 +130,7 @@ func (s *server) strictSubject(r *http.Request, k kind) (local.Caller, error) {
 		return local.Caller{}, &agentError{http.StatusBadRequest,
 			fmt.Sprintf("Unable to get task arn from request: unable to associate '%s' with task", addr)}
 	}
-	id, ok := mux.Vars(r)["member"]
+	id, ok := variable(r, "member")
 	if !ok {
 		return who, nil
 	}

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"github.com/ecs-local/ecs-local/local"
 )
 
@@ -51,7 +49,10 @@ func (s *server) deliveredV1() http.Handler {
 
 // deliveredV2 serves GET /v2/credentials/<id>.
 func (s *server) deliveredV2() http.Handler {
-	return s.delivered("V2", func(r *http.Request) string { return mux.Vars(r)["id"] })
+	return s.delivered("V2", func(r *http.Request) string {
+		id, _ := variable(r, "id")
+		return id
+	})
 }
 
 // delivered serves the credentials of a task's role, in the agent's words.

@@ -14,7 +14,7 @@ import (
 // row is a path that is compared with the bare handler.
 type row struct {
 	name      string
-	path      string
+	path      string  // {id} is the id of the load generator's container
 	mustReach float64 // ratio to the bare handler; 0 for no target
 	// slack is by how much the length of an answer may differ from the first.
 	slack func(length int) int
@@ -41,6 +41,7 @@ var (
 	rowV3    = row{name: "/v3", path: "/v3", mustReach: 0.85, slack: exactly, check: isGenerator}
 	rowV4    = row{name: "/v4", path: "/v4", mustReach: 0.85, slack: exactly, check: isGenerator}
 	rowTask  = row{name: "/v4/task", path: "/v4/task", mustReach: 0.85, slack: exactly, check: isWholeTask}
+	rowOwn   = row{name: "/v4/{id}/task", path: "/v4/{id}/task", mustReach: 0.85, slack: exactly, check: isWholeTask}
 	rowStats = row{name: "/v4/task/stats", path: "/v4/task/stats", mustReach: 0.5, slack: about, check: isAllStats}
 	rowCreds = row{name: "/creds", path: "/creds", mustReach: 0.85, slack: exactly, check: isCredentials}
 	rowRole  = row{name: "/role/x", path: "/role/x", mustReach: 0.85, slack: exactly, check: isCredentials}
@@ -49,7 +50,7 @@ var (
 // rowsFor returns what is measured with so many containers: metadata always,
 // stats with few, credentials once.
 func rowsFor(containers int, first bool) []row {
-	rows := []row{rowV3, rowV4, rowTask}
+	rows := []row{rowV3, rowV4, rowTask, rowOwn}
 	if containers <= 20 {
 		rows = append(rows, rowStats)
 	}
@@ -156,6 +157,7 @@ func (s *side) perRequest() float64 {
 // turn, so that whatever else the machine does meets both.
 func (w *world) compare(ctx context.Context, o options, p *process, r row) (comparison, error) {
 	progress("%s with %d containers", r.name, len(w.members))
+	r.path = strings.ReplaceAll(r.path, "{id}", w.members[0])
 	own := &side{process: p, target: r.target(p.address)}
 	answer, err := w.ask(ctx, own, r)
 	if err != nil {
