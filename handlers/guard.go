@@ -21,8 +21,8 @@ import (
 // https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
 func (s *server) guard(family string, allowedHosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun := time.Now()
 		if reason := refusal(r, allowedHosts); reason != "" {
+			begun := time.Now() // not for every request: some clocks are slow to read
 			refuse(w, r, reason)
 			s.logRefusal(r, family, s.known(r), http.StatusForbidden, begun, reason)
 			return
@@ -54,14 +54,14 @@ func refusal(r *http.Request, allowedHosts []string) string {
 		return "the host name " + quoteShort(r.Host) + " is not answered here" + option
 	}
 	allowed := false
-	for _, origin := range r.Header.Values("Origin") {
+	for _, origin := range r.Header["Origin"] {
 		from, ok := hostOfOrigin(origin)
 		allowed = ok && listed(hostName(from), allowedHosts)
 		if !allowed && origin != "" && (!ok || from != r.Host) {
 			return "a request from the web origin " + quoteShort(origin) + " is not answered here" + option
 		}
 	}
-	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+	for _, site := range r.Header["Sec-Fetch-Site"] {
 		if !allowed && site != "" && site != "same-origin" && site != "none" {
 			return "a request that another web site makes is not answered here" + option
 		}
