@@ -414,8 +414,9 @@ func startLanes(t *testing.T, c *client.Client, count int) []lane {
 	return lanes
 }
 
-// firstRequest is firstRequest of a container with an address, any when empty,
-// and waits until ecs-local can know of its end: the next one has its address.
+// firstRequest does the same as the function, for a container of this lane that
+// has an address, or any when it is empty. Then it waits until ecs-local can know
+// of the container's end, because the next one may have the same address.
 func (l lane) firstRequest(c *client.Client, address string) error {
 	id, err := firstRequest(c, l.side, spec{networks: []attachment{{network: l.network, address: address}}})
 	if err != nil {

@@ -3,7 +3,6 @@ package handlers
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,18 +67,14 @@ func sessionCredentials(*http.Request) (local.Role, error) { return local.Role{}
 // roleCredentials serves GET /role/<name>, /role/<path/name> and
 // /role/<percent-encoded ARN>.
 func roleCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRole(afterFirst(r.URL.Path))
+	role, _ := variable(r, "role")
+	return local.ParseRole(role)
 }
 
 // roleARNCredentials serves GET /role-arn/<arn>.
 func roleARNCredentials(r *http.Request) (local.Role, error) {
-	return local.ParseRoleARN(afterFirst(r.URL.Path))
-}
-
-// afterFirst returns what follows the first part of a path; nothing may.
-func afterFirst(path string) string {
-	_, rest, _ := strings.Cut(path[1:], "/")
-	return rest
+	arn, _ := variable(r, "arn")
+	return local.ParseRoleARN(arn)
 }
 
 // credentialed serves the credentials of the role that the path names.
